@@ -1,0 +1,3 @@
+export * from './message.ts'
+export { type OpenOptions, open } from './open.ts'
+export * from './transport.ts'

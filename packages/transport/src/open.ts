@@ -1,0 +1,22 @@
+import { type Transport, WeftError } from './transport.ts'
+
+export interface OpenOptions {
+  /** Restricts what is opened to this tenant's topics: any other is DENIED. */
+  readonly tenant?: string
+  /** Names this process in groups and metrics. */
+  readonly clientId?: string
+}
+
+/**
+ * Opens a transport by its URL: `embedded:DIRECTORY`. INVALID for a scheme that is not known.
+ * The only place that knows the drivers' names; each is loaded when it is asked for.
+ */
+export async function open(url: string, options: OpenOptions = {}): Promise<Transport> {
+  const scheme = url.slice(0, url.indexOf(':') + 1)
+  switch (scheme) {
+    case 'embedded:':
+      return (await import('./embedded/embedded.ts')).openEmbedded(url, options)
+    default:
+      throw new WeftError('INVALID', `"${url}" is not a transport's URL: expected embedded:DIRECTORY`)
+  }
+}
