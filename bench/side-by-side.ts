@@ -1,0 +1,86 @@
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { argv, execPath, platform, stdout } from 'node:process'
+
+/** What one contender measured in one round: figures by name, each a number whose unit is in the name. */
+export type Figures = Record<string, number>
+
+export interface Contest {
+  /** The benchmark's own file: run again with `--run NAME` for each contender, in turn, A B A B …. */
+  readonly file: string
+  readonly title: string
+  /** The first one is what the others are compared with. */
+  readonly contenders: Record<string, () => Promise<Figures>>
+  /** Figures that are compared; all the others are only printed. */
+  readonly compare: readonly string[]
+  readonly rounds?: number
+  /** Cores each contender is pinned to where the machine can pin: `taskset` syntax. */
+  readonly cores?: string
+}
+
+/**
+ * Runs contenders side by side, each round in a process of its own, and prints the medians and their ratios. Machines
+ * are shared and noisy: a ratio within one run is a claim, an absolute figure only a note.
+ */
+export async function sideBySide(contest: Contest): Promise<void> {
+  const wanted = argv.indexOf('--run')
+  if (wanted > 0) {
+    const figures = await contest.contenders[argv[wanted + 1] ?? '']?.()
+    if (!figures)
+      throw new Error(`No contender "${argv[wanted + 1]}": one of ${Object.keys(contest.contenders).join(', ')}`)
+    stdout.write(`\n${JSON.stringify(figures)}\n`, () => process.exit(0))
+    return
+  }
+  const rounds = Number(argv[argv.indexOf('--rounds') + 1] || contest.rounds || 3)
+  const names = Object.keys(contest.contenders)
+  const seen: Record<string, Figures[]> = Object.fromEntries(names.map(name => [name, []]))
+  console.log(`${contest.title}\n${cpus()[0]?.model}, Node ${process.version}, ${rounds} rounds`)
+  for (let round = 0; round < rounds; round++)
+    for (const name of names) {
+      if (stdout.isTTY) stdout.write(`\rround ${round + 1}/${rounds}: ${name}…      `)
+      seen[name]?.push(await inProcess(contest.file, name, contest.cores))
+    }
+  if (stdout.isTTY) stdout.write(`\r${' '.repeat(60)}\r`)
+  for (const figure of Object.keys(seen[names[0] ?? '']?.[0] ?? {})) print(contest, names, seen, figure)
+}
+
+function print(contest: Contest, names: string[], seen: Record<string, Figures[]>, figure: string): void {
+  const base = seen[names[0] ?? ''] ?? []
+  for (const name of names) {
+    const values = (seen[name] ?? []).map(each => each[figure] ?? Number.NaN)
+    const ratios = values.map((value, round) => value / (base[round]?.[figure] ?? Number.NaN))
+    const ratio = name !== names[0] && contest.compare.includes(figure) ? `   × ${median(ratios).toFixed(2)}` : ''
+    const [low, mid, high] = [Math.min(...values), median(values), Math.max(...values)].map(format)
+    console.log(`  ${figure.padEnd(28)} ${name.padEnd(24)} ${mid?.padStart(10)}  (${low} … ${high})${ratio}`)
+  }
+}
+
+export const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
+
+/** The value below which that share of the samples lies. */
+export const percentile = (samples: readonly number[], share: number): number =>
+  samples.toSorted((a, b) => a - b)[Math.min(samples.length - 1, Math.floor(samples.length * share))] ?? Number.NaN
+
+const format = (value: number): string =>
+  value >= 1000 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(3)
+
+/** A child pinned to `cores`; other programs on the machine may still take part of them. */
+export function pinned(cores: string | undefined, args: readonly string[], stderr: 'inherit' | 'pipe' = 'inherit') {
+  const pin = cores !== undefined && platform === 'linux' && existsSync('/usr/bin/taskset')
+  const command = pin ? ['taskset', '-c', cores, execPath, ...args] : [execPath, ...args]
+  return spawn(command[0] ?? execPath, command.slice(1), { stdio: ['pipe', 'pipe', stderr, 'ipc'] })
+}
+
+async function inProcess(file: string, name: string, cores?: string): Promise<Figures> {
+  const child = pinned(cores, [file, '--run', name])
+  let printed = ''
+  for await (const chunk of child.stdout ?? []) printed += chunk
+  const last = printed.trim().split('\n').at(-1) ?? ''
+  try {
+    return JSON.parse(last)
+  } catch {
+    throw new Error(`${name} ended with code ${child.exitCode} and without figures. Its last line: ${last}`)
+  }
+}
