@@ -1,0 +1,112 @@
+import avsc from 'avsc'
+
+/** The part of avsc's cursor that reading and writing here needs. */
+interface Tap {
+  readonly buf: Buffer
+  readonly pos: number
+  readLong(): number
+  skipLong(): void
+  readString(): string
+  writeLong(value: number): void
+  writeString(value: string): void
+  writeBytes(value: Buffer): void
+}
+
+/** avsc's own extension points, which its typings leave out. */
+interface Inner {
+  _read(tap: Tap): unknown
+  _write(tap: Tap, value: unknown): void
+}
+
+const inner = (type: avsc.Type): Inner => type as unknown as Inner
+const buffer = (value: Uint8Array): Buffer =>
+  Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+
+/** Size of a block of items. An item takes at least a byte, so a larger count is a lie that would spin for hours. */
+function blockSize(tap: Tap): number {
+  let count = tap.readLong()
+  if (count < 0) {
+    count = -count
+    tap.skipLong()
+  }
+  if (count > tap.buf.length - tap.pos) throw new Error('truncated buffer')
+  return count
+}
+
+class SafeMap extends avsc.types.MapType {
+  _read(tap: Tap): Record<string, unknown> {
+    const map: Record<string, unknown> = {}
+    for (let left = blockSize(tap); left > 0; left = blockSize(tap)) {
+      while (left--) {
+        const key = tap.readString()
+        const value = inner(this.valuesType)._read(tap)
+        if (key === '__proto__')
+          Object.defineProperty(map, key, { value, enumerable: true, configurable: true, writable: true })
+        else map[key] = value
+      }
+    }
+    return map
+  }
+  _skip(tap: Tap): void {
+    this._read(tap)
+  }
+}
+
+class SafeArray extends avsc.types.ArrayType {
+  _read(tap: Tap): unknown[] {
+    const items: unknown[] = []
+    for (let left = blockSize(tap); left > 0; left = blockSize(tap)) {
+      while (left--) items.push(inner(this.itemsType)._read(tap))
+    }
+    return items
+  }
+  _skip(tap: Tap): void {
+    this._read(tap)
+  }
+}
+
+/** Lone surrogates become U+FFFD, so that what is written is UTF-8 for everybody. */
+class WellFormedString extends avsc.types.StringType {
+  _write(tap: Tap, value: unknown): void {
+    if (typeof value !== 'string') throw new TypeError('not a string')
+    tap.writeString(value.isWellFormed() ? value : value.toWellFormed())
+  }
+}
+
+/** Takes any Uint8Array; reads give a Buffer of their own memory. */
+class AnyBytes extends avsc.types.BytesType {
+  _check(value: unknown, _flags: unknown, hook?: (value: unknown, type: avsc.Type) => void): boolean {
+    const valid = value instanceof Uint8Array
+    if (!valid) hook?.(value, this)
+    return valid
+  }
+  _write(tap: Tap, value: unknown): void {
+    if (!(value instanceof Uint8Array)) throw new TypeError('not bytes')
+    tap.writeBytes(buffer(value))
+  }
+}
+
+class Union extends avsc.types.UnwrappedUnionType {
+  _getIndex(value: unknown): number | undefined {
+    const known = value instanceof Uint8Array ? buffer(value) : value
+    // @ts-expect-error: avsc's typings leave the inner methods out
+    return super._getIndex(known)
+  }
+}
+
+function typeHook(schema: unknown, options: unknown): avsc.Type | undefined {
+  if (Array.isArray(schema)) return new Union(schema as avsc.schema.AvroSchema, options)
+  const name = typeof schema === 'object' && schema !== null && 'type' in schema ? schema.type : schema
+  if (name === 'map') return new SafeMap(schema as avsc.schema.AvroSchema, options)
+  if (name === 'array') return new SafeArray(schema as avsc.schema.AvroSchema, options)
+  if (name === 'string') return new WellFormedString()
+  if (name === 'bytes') return new AnyBytes()
+  return undefined
+}
+
+/**
+ * Compiles an Avro schema. Unions are plain values, so branches have to differ in JavaScript; longs are numbers and
+ * refused beyond 2^53. Throws avsc's error for a schema that is not valid.
+ */
+export const compile = (schema: unknown): avsc.Type =>
+  avsc.Type.forSchema(schema as avsc.schema.AvroSchema, { typeHook, wrapUnions: 'never', omitRecordMethods: true })
