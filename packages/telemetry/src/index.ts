@@ -1,0 +1,6 @@
+export { type Check, Health, type Probe, type Report, stalled } from './health.ts'
+export { logger } from './log.ts'
+export { Counter, Gauge, Histogram, processMetrics, registry, Summary } from './metrics.ts'
+export { type OpsOptions, ops } from './ops.ts'
+export { type PublishOptions, publishMetrics } from './publish.ts'
+export { inject, parseTraceparent, startTracing, traceOf, traceparent, tracer } from './tracing.ts'
