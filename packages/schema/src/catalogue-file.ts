@@ -1,4 +1,4 @@
-import { Ajv, type ErrorObject, type SchemaObject } from 'ajv'
+import { Ajv, type AnySchemaObject, type ErrorObject, type SchemaObject } from 'ajv'
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml'
 import { type Fault, pointer, suggestion } from './fault.ts'
 
@@ -146,7 +146,7 @@ function faultOf({ instancePath, keyword, params, parentSchema, data, propertyNa
   return { path: instancePath, problem: `is ${JSON.stringify(data)}${hint}`, expected: says(parentSchema) }
 }
 
-function says(schema: SchemaObject | undefined): string {
+function says(schema: AnySchemaObject | undefined): string {
   return schema?.enum ? `one of ${schema.enum.join(', ')}` : (schema?.says ?? 'a text')
 }
 

@@ -1,4 +1,4 @@
-import { Ajv, type ErrorObject, type SchemaObject, type ValidateFunction } from 'ajv'
+import { Ajv, type AnySchemaObject, type ErrorObject, type SchemaObject, type ValidateFunction } from 'ajv'
 import formats from 'ajv-formats'
 import { type Fault, suggestion } from './fault.ts'
 
@@ -77,7 +77,7 @@ function faultOf(error: ErrorObject): Fault {
 }
 
 /** A schema in words. */
-function expectation(schema: SchemaObject | undefined): string {
+function expectation(schema: AnySchemaObject | undefined): string {
   if (!schema) return 'a value'
   if (schema.enum) return `one of ${schema.enum.map((value: unknown) => JSON.stringify(value)).join(', ')}`
   if (schema.format === 'date') return 'a date as YYYY-MM-DD'
