@@ -73,6 +73,26 @@ class WellFormedString extends avsc.types.StringType {
   }
 }
 
+const LONGEST = 2 ** 52
+
+/** avsc takes integers up to 2^53 but writes those beyond 2^52 as others, even of the other sign; here they are refused. */
+class SafeLong extends avsc.types.LongType {
+  _check(value: unknown, _flags: unknown, hook?: (value: unknown, type: avsc.Type) => void): boolean {
+    const valid = Number.isInteger(value) && (value as number) >= -LONGEST && (value as number) < LONGEST
+    if (!valid) hook?.(value, this)
+    return valid
+  }
+  _read(tap: Tap): number {
+    const value = tap.readLong()
+    if (value < -LONGEST || value >= LONGEST) throw new RangeError('a long beyond 2^52')
+    return value
+  }
+  _write(tap: Tap, value: unknown): void {
+    if (!this._check(value, 0)) throw new RangeError('not a long')
+    tap.writeLong(value as number)
+  }
+}
+
 /** Takes any Uint8Array; reads give a Buffer of their own memory. */
 class AnyBytes extends avsc.types.BytesType {
   _check(value: unknown, _flags: unknown, hook?: (value: unknown, type: avsc.Type) => void): boolean {
@@ -101,12 +121,13 @@ function typeHook(schema: unknown, options: unknown): avsc.Type | undefined {
   if (name === 'array') return new SafeArray(schema as avsc.schema.AvroSchema, options)
   if (name === 'string') return new WellFormedString()
   if (name === 'bytes') return new AnyBytes()
+  if (name === 'long') return new SafeLong()
   return undefined
 }
 
 /**
  * Compiles an Avro schema. Unions are plain values, so branches have to differ in JavaScript; longs are numbers and
- * refused beyond 2^53. Throws avsc's error for a schema that is not valid.
+ * refused outside -2^52 to 2^52 - 1. Throws avsc's error for a schema that is not valid.
  */
 export const compile = (schema: unknown): avsc.Type =>
   avsc.Type.forSchema(schema as avsc.schema.AvroSchema, { typeHook, wrapUnions: 'never', omitRecordMethods: true })

@@ -7,7 +7,7 @@ export function generateTypes(catalogue: Catalogue): string {
   const declared = new Map<string, string>()
   for (const { avro } of topics) declare(avro, declared)
   const rows = topics.map(({ name, avro }) => `  '${name}': ${avro.name}`)
-  const defaulted = topics.map(({ name, avro }) => `  '${name}': ${defaults(avro.fields)}`)
+  const defaulted = topics.map(({ name, avro }) => union(`  '${name}':`, defaults(avro.fields)))
   return `${[
     '// Generated from schemas/ by `pnpm --filter @weft/schema generate`; do not edit.',
     ...declared.values(),
@@ -16,11 +16,15 @@ export function generateTypes(catalogue: Catalogue): string {
   ].join('\n\n')}\n`
 }
 
-const defaults = (fields: readonly AvroField[]): string =>
-  fields
-    .filter(field => field.default !== undefined)
-    .map(field => `'${field.name}'`)
-    .join(' | ') || 'never'
+const defaults = (fields: readonly AvroField[]): string[] =>
+  fields.filter(field => field.default !== undefined).map(field => `'${field.name}'`)
+
+/** Broken as the formatter breaks it. */
+function union(before: string, members: readonly string[]): string {
+  const line = `${before} ${members.join(' | ') || 'never'}`
+  const indent = `\n${/^ */.exec(before)?.[0]}  | `
+  return line.length <= 120 ? line : `${before}${indent}${members.join(indent)}`
+}
 
 /** Declares the named types of a schema, those it uses first, and returns it as a TypeScript type. */
 function declare(schema: AvroSchema, declared: Map<string, string>): string {
@@ -39,8 +43,8 @@ function declare(schema: AvroSchema, declared: Map<string, string>): string {
   if (node.type === 'map') return `Record<string, ${declare(node.values ?? 'null', declared)}>`
   if (node.type === 'fixed') return 'Uint8Array'
   if (node.type === 'enum') {
-    const symbols = (node.symbols ?? []).map(symbol => `'${symbol}'`).join(' | ')
-    declared.set(node.name ?? '', `${comment(node.doc, '')}export type ${node.name} = ${symbols}`)
+    const symbols = (node.symbols ?? []).map(symbol => `'${symbol}'`)
+    declared.set(node.name ?? '', comment(node.doc, '') + union(`export type ${node.name} =`, symbols))
     return node.name ?? ''
   }
   if (node.type === 'record') {
