@@ -1,3 +1,4 @@
+import type { EmbeddedTransport } from './embedded/embedded.ts'
 import { type Transport, WeftError } from './transport.ts'
 
 export interface OpenOptions {
@@ -15,8 +16,13 @@ export async function open(url: string, options: OpenOptions = {}): Promise<Tran
   const scheme = url.slice(0, url.indexOf(':') + 1)
   switch (scheme) {
     case 'embedded:':
-      return (await import('./embedded/embedded.ts')).openEmbedded(url, options)
+      return openEmbedded(url, options)
     default:
       throw new WeftError('INVALID', `"${url}" is not a transport's URL: expected embedded:DIRECTORY`)
   }
+}
+
+/** The same for an embedded store, with what only that one has: `maintain` and `backup`. */
+export async function openEmbedded(url: string, options: OpenOptions = {}): Promise<EmbeddedTransport> {
+  return (await import('./embedded/embedded.ts')).openEmbedded(url, options)
 }

@@ -1,0 +1,240 @@
+import { deadLettersOf } from '../dead-letters.ts'
+import type { OpenOptions } from '../open.ts'
+import {
+  type Admin,
+  type AppendOptions,
+  type GroupLag,
+  type Guarantees,
+  type Handle,
+  type Message,
+  type Position,
+  type Process,
+  type ReadOptions,
+  type Received,
+  type Running,
+  type SubscribeOptions,
+  type Topic,
+  type TopicSpec,
+  type TransactOptions,
+  type Transport,
+  WeftError,
+  type Writer,
+} from '../transport.ts'
+import { Appender } from './appender.ts'
+import { backupTo } from './backup.ts'
+import { MAX_MESSAGE_BYTES } from './batch.ts'
+import { Janitor, type Maintenance } from './janitor.ts'
+import { groupLags } from './lags.ts'
+import { offsetAt, positionAt, read } from './reader.ts'
+import { subscribe, transact } from './running.ts'
+import { Store } from './store.ts'
+import { type TopicEntry, Topics } from './topics.ts'
+import { EmbeddedWriter } from './writer.ts'
+
+/** A transport whose log is a directory of this machine, shared by as many processes as open it. */
+export interface EmbeddedTransport extends Transport {
+  /** Applies retention and compaction now, as the janitor does every now and then by itself. */
+  maintain(): Promise<Maintenance>
+  /** A consistent copy of the store, made while it is in use; the directory must be empty or missing. */
+  backup(directory: string): Promise<void>
+}
+
+interface Settings {
+  readonly directory: string
+  readonly sessionMs: number
+  readonly maxBytes: number
+}
+
+/** `embedded:DIRECTORY?sessionMs=10000&maxBytes=…`. */
+export async function openEmbedded(url: string, { tenant, clientId }: OpenOptions = {}): Promise<EmbeddedTransport> {
+  const settings = parse(url)
+  const store = await Store.open(settings.directory, settings.maxBytes)
+  return new Embedded(store, tenant, { clientId: clientId ?? `pid-${process.pid}`, sessionMs: settings.sessionMs })
+}
+
+function parse(url: string): Settings {
+  const [path = '', query = ''] = url.slice('embedded:'.length).split('?', 2)
+  const directory = decodeURIComponent(path.replace(/^\/\/(?=\/)/, ''))
+  const parameters = new URLSearchParams(query)
+  const number = (name: string, otherwise: number, least: number) => {
+    const given = parameters.get(name)
+    parameters.delete(name)
+    if (given === null) return otherwise
+    const value = Number(given)
+    if (!(value >= least))
+      throw new WeftError('INVALID', `"${url}": ${name} must be a number from ${least} on, not "${given}"`)
+    return value
+  }
+  const sessionMs = number('sessionMs', 10_000, 100)
+  const maxBytes = number('maxBytes', Number.POSITIVE_INFINITY, 1)
+  const unknown = [...parameters.keys()]
+  if (directory === '' || unknown.length > 0)
+    throw new WeftError(
+      'INVALID',
+      directory === ''
+        ? `"${url}" names no directory: expected embedded:DIRECTORY`
+        : `"${url}" has unknown parameters (${unknown.join(', ')}): sessionMs and maxBytes are known`,
+    )
+  return { directory, sessionMs, maxBytes }
+}
+
+class Embedded implements EmbeddedTransport {
+  readonly cluster: string
+  readonly admin: Admin
+  readonly guarantees: Guarantees = {
+    durable: true,
+    exactlyOnce: true,
+    appendOnce: true,
+    keyShared: true,
+    compaction: true,
+    tenants: 'convention',
+    maxMessageBytes: MAX_MESSAGE_BYTES,
+  }
+  readonly #store: Store
+  readonly #topics: Topics
+  readonly #appender: Appender
+  readonly #janitor: Janitor
+  readonly #identity: { readonly clientId: string; readonly sessionMs: number }
+  readonly #members = new Set<Running>()
+  readonly #closed = new AbortController()
+  #closing: Promise<void> | undefined
+
+  constructor(store: Store, tenant: string | undefined, identity: { clientId: string; sessionMs: number }) {
+    this.#store = store
+    this.#topics = new Topics(store, tenant)
+    this.#appender = new Appender(store, this.#topics)
+    this.#janitor = new Janitor(store)
+    this.#identity = identity
+    this.cluster = store.cluster
+    this.admin = {
+      ensure: async specs => this.#open().ensure(specs),
+      topics: async () =>
+        this.#open()
+          .all()
+          .map(({ spec }) => spec),
+      describe: async topic => this.#describe(topic),
+      groups: async () => this.#groups(),
+    }
+  }
+
+  async append(topic: Topic, messages: readonly Message[], options?: AppendOptions): Promise<readonly Position[]> {
+    this.#open()
+    const prepared = this.#appender.prepare(topic, messages, options)
+    if (messages.length === 0) return []
+    const offsets = await this.#store.committer.commit(transaction => this.#appender.apply(transaction, prepared))
+    const positions = new Array<Position>(messages.length)
+    prepared.parts.forEach(({ partition, messages, places }, part) => {
+      const first = offsets[part] as number
+      for (let i = 0; i < messages.length; i++)
+        positions[places ? (places[i] as number) : i] = positionAt(partition, first + i)
+    })
+    return positions
+  }
+
+  read(topic: Topic, options: ReadOptions): AsyncIterable<readonly Received[]> {
+    try {
+      return read(this.#store, this.#open().resolve(topic), topic, options, this.#closed.signal)
+    } catch (error) {
+      return { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }) }
+    }
+  }
+
+  async subscribe(topic: Topic, options: SubscribeOptions, handle: Handle): Promise<Running> {
+    const entry = this.#open().resolve(topic)
+    checkGroup(options.group)
+    const { maxUnacked } = options
+    if (maxUnacked !== undefined && !(maxUnacked >= 1))
+      throw new WeftError('INVALID', `maxUnacked must be a number from 1 on, not ${maxUnacked}`)
+    const deadLetters = await this.#deadLetters(topic, entry, options.deadLetters)
+    return this.#keep(
+      await subscribe(this.#store, this.#appender, { topic, entry }, deadLetters, options, this.#identity, handle),
+    )
+  }
+
+  async transact(topics: readonly Topic[], options: TransactOptions, process: Process): Promise<Running> {
+    const inputs = topics.map(topic => ({ topic, entry: this.#open().resolve(topic) }))
+    checkGroup(options.group)
+    const counts = new Set(inputs.map(({ entry }) => entry.spec.partitions))
+    if (counts.size !== 1)
+      throw new WeftError(
+        'INVALID',
+        inputs.length === 0
+          ? 'transact needs at least one topic'
+          : `topics of one transact have equally many partitions, not ${inputs.map(({ topic, entry }) => `${topic.name}: ${entry.spec.partitions}`).join(', ')}`,
+      )
+    const deadLetters = await Promise.all(
+      inputs.map(({ topic, entry }) => this.#deadLetters(topic, entry, options.deadLetters)),
+    )
+    return this.#keep(
+      await transact(this.#store, this.#appender, inputs, deadLetters, options, this.#identity, process),
+    )
+  }
+
+  async writer(name: string): Promise<Writer> {
+    return EmbeddedWriter.open(name, this.#store, this.#open(), this.#appender)
+  }
+
+  compare(a: Position, b: Position): number {
+    return offsetAt(a) - offsetAt(b)
+  }
+
+  async maintain(): Promise<Maintenance> {
+    this.#open()
+    return this.#janitor.maintain()
+  }
+
+  async backup(directory: string): Promise<void> {
+    this.#open()
+    await backupTo(this.#store, directory)
+  }
+
+  async #describe(topic: Topic): ReturnType<Admin['describe']> {
+    const { id, spec } = this.#open().resolve(topic)
+    const ends = Array.from({ length: spec.partitions }, (_, partition) => this.#store.ends(id, partition))
+    return {
+      partitions: spec.partitions,
+      first: ends.map(({ first }, partition) => positionAt(partition, first - 1)),
+      end: ends.map(({ next }, partition) => positionAt(partition, next - 1)),
+    }
+  }
+
+  #groups(): readonly GroupLag[] {
+    return groupLags(this.#store, this.#open().all())
+  }
+
+  async #deadLetters(topic: Topic, entry: TopicEntry, asked: Topic | undefined): Promise<Topic> {
+    const target = asked ?? deadLettersOf(topic)
+    const spec: TopicSpec = { topic: target, partitions: entry.spec.partitions }
+    await this.#topics.ensure([spec])
+    return target
+  }
+
+  #keep(running: Running): Running {
+    this.#members.add(running)
+    const forget = () => this.#members.delete(running)
+    running.done.then(forget, forget)
+    return running
+  }
+
+  #open(): Topics {
+    if (this.#closed.signal.aborted) throw new WeftError('CLOSED', 'the transport was closed')
+    return this.#topics
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#closed.abort()
+    await this.#janitor.close()
+    await Promise.allSettled([...this.#members].map(member => member[Symbol.asyncDispose]()))
+    await this.#store.release()
+  }
+}
+
+function checkGroup(group: string): void {
+  if (typeof group !== 'string' || group === '' || Buffer.byteLength(group) > 255)
+    throw new WeftError('INVALID', `a group's name has 1 to 255 bytes, not "${group}"`)
+}

@@ -1,0 +1,290 @@
+import { randomUUID } from 'node:crypto'
+import { type From, WeftError } from '../transport.ts'
+import type { WriteTransaction } from './committer.ts'
+import { after, KEY } from './keys.ts'
+import { startOf } from './reader.ts'
+import type { Process } from './session.ts'
+import type { Store } from './store.ts'
+import type { TopicEntry } from './topics.ts'
+
+export interface MemberRecord extends Process {
+  readonly id: string
+  readonly clientId: string
+  readonly topics: readonly number[]
+  readonly exclusive: boolean
+  readonly sessionMs: number
+}
+
+/** Whoever has a partition. The epoch rises with each claim, so that whoever had it before can be told apart. */
+export interface Owner {
+  readonly member: string
+  readonly epoch: number
+}
+
+/** Partition number n of every topic of the member, as long as the member has it. */
+export interface Claim {
+  readonly partition: number
+  readonly epochs: ReadonlyMap<number, number>
+  /** Aborts when the partition is to be given up or was lost. */
+  readonly signal: AbortSignal
+  readonly claimedAt: number
+}
+
+export interface MemberOptions {
+  readonly group: string
+  readonly from: From
+  readonly exclusive: boolean
+  readonly clientId: string
+  readonly sessionMs: number
+}
+
+interface Held extends Claim {
+  readonly stop: AbortController
+  done: Promise<void>
+}
+
+/**
+ * A member of a group. There is no leader: each member knows who is live, computes its share of the partitions, gives up
+ * what is above it and claims what nobody live has. `work` runs for each claim until the claim's signal aborts.
+ */
+export class Member {
+  readonly id = randomUUID()
+  readonly held = new Map<number, Held>()
+  readonly done: Promise<void>
+  readonly #store: Store
+  readonly #entries: readonly TopicEntry[]
+  readonly #options: MemberOptions
+  readonly #work: (claim: Claim, member: Member) => Promise<void>
+  readonly #leaving = new AbortController()
+  readonly #group: number
+  #loop: Promise<void> | undefined
+  #fail: (error: unknown) => void = () => {}
+  #finish: () => void = () => {}
+
+  /** Resolves when the member has claimed what was free for it. FENCED if the group's mode refuses it. */
+  static async join(
+    store: Store,
+    entries: readonly TopicEntry[],
+    options: MemberOptions,
+    work: (claim: Claim, member: Member) => Promise<void>,
+  ): Promise<Member> {
+    store.session.beat(options.sessionMs)
+    const group = await store.committer.commit(transaction => groupId(store, transaction, options.group))
+    const member = new Member(store, group, entries, options, work)
+    await member.#register()
+    await member.#balance()
+    member.#loop = member.#run()
+    return member
+  }
+
+  private constructor(
+    store: Store,
+    group: number,
+    entries: readonly TopicEntry[],
+    options: MemberOptions,
+    work: (claim: Claim, member: Member) => Promise<void>,
+  ) {
+    this.#store = store
+    this.#group = group
+    this.#entries = entries
+    this.#options = options
+    this.#work = work
+    this.done = new Promise((resolve, reject) => {
+      this.#finish = resolve
+      this.#fail = reject
+    })
+    this.done.catch(() => {})
+  }
+
+  get group(): number {
+    return this.#group
+  }
+
+  /** Gives everything up, in order, and leaves. */
+  async leave(): Promise<void> {
+    if (!this.#leaving.signal.aborted) {
+      this.#leaving.abort()
+      await this.#loop
+      await Promise.all([...this.held.values()].map(held => this.#release(held)))
+      await this.#store.committer
+        .commit(transaction => {
+          transaction.remove(KEY.member(this.#group, this.id))
+          transaction.touchGroup(this.#group)
+        })
+        .catch(ignoreClosed)
+      this.#finish()
+    }
+    await this.done.catch(() => {})
+  }
+
+  /** FENCED unless the claim still is this member's; to be called in the transaction that depends on it. */
+  check(claim: Claim): void {
+    for (const [topic, epoch] of claim.epochs) {
+      const owner = this.#store.json<Owner>(KEY.owner(this.#group, topic, claim.partition))
+      if (owner?.member !== this.id || owner.epoch !== epoch)
+        throw new WeftError('FENCED', `partition ${claim.partition} of group "${this.#options.group}" was taken over`)
+    }
+  }
+
+  position(topic: number, partition: number): number {
+    return this.#store.number(KEY.position(this.#group, topic, partition)) ?? 0
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#leaving
+    let version = this.#version()
+    let checked = performance.now()
+    const every = Math.min(500, this.#options.sessionMs / 4)
+    while (!signal.aborted) {
+      await this.#store.watch.next(AbortSignal.any([signal, AbortSignal.timeout(every)]))
+      if (signal.aborted) return
+      const current = this.#version()
+      if (current === version && performance.now() - checked < every) continue
+      version = current
+      checked = performance.now()
+      try {
+        await this.#balance()
+      } catch (error) {
+        if (error instanceof WeftError && error.retryable) continue
+        if (error instanceof WeftError && error.code === 'CLOSED') return
+        this.#fail(error)
+        return
+      }
+    }
+  }
+
+  #version(): number {
+    return this.#store.number(KEY.groupVersion(this.#group)) ?? 0
+  }
+
+  #register(): Promise<void> {
+    const record: MemberRecord = {
+      ...this.#store.session.process,
+      id: this.id,
+      clientId: this.#options.clientId,
+      topics: this.#entries.map(entry => entry.id),
+      exclusive: this.#options.exclusive,
+      sessionMs: this.#options.sessionMs,
+    }
+    return this.#store.committer.commit(transaction => {
+      for (const rival of this.#members().filter(member => this.#isRival(member) && this.#isLive(member)))
+        if (rival.exclusive || record.exclusive)
+          throw new WeftError(
+            'FENCED',
+            `group "${this.#options.group}" is exclusive and has a member already: ${rival.clientId}`,
+          )
+      transaction.putJson(KEY.member(this.#group, this.id), record)
+      transaction.touchGroup(this.#group)
+    })
+  }
+
+  #members(): MemberRecord[] {
+    const prefix = KEY.member(this.#group, '')
+    return [...this.#store.entries<MemberRecord>(prefix, after(prefix))].map(({ value }) => value)
+  }
+
+  #isLive(member: MemberRecord): boolean {
+    return this.#store.session.isLive(member, member.sessionMs)
+  }
+
+  #isRival(member: MemberRecord): boolean {
+    return member.id !== this.id && this.#entries.some(entry => member.topics.includes(entry.id))
+  }
+
+  async #balance(): Promise<void> {
+    const members = this.#members()
+    const live = members.filter(member => this.#isLive(member))
+    if (!live.some(member => member.id === this.id)) await this.#register()
+    const dead = members.filter(member => !live.includes(member))
+    const partitions = this.#entries[0]?.spec.partitions ?? 0
+    const sharing = [this.id, ...live.filter(member => this.#isRival(member)).map(member => member.id)].sort()
+    const quota =
+      Math.floor(partitions / sharing.length) + (sharing.indexOf(this.id) < partitions % sharing.length ? 1 : 0)
+    const surplus = [...this.held.values()].slice(quota)
+    await Promise.all(surplus.map(held => this.#release(held)))
+    if (this.held.size >= quota || this.#leaving.signal.aborted) return
+    const living = new Set(live.map(member => member.id).filter(id => id !== this.id))
+    const free = Array.from({ length: partitions }, (_, n) => n).filter(
+      n => !this.held.has(n) && this.#isFree(n, living),
+    )
+    if (free.length === 0 && dead.length === 0) return
+    const claims = await this.#store.committer.commit(transaction => {
+      for (const member of dead) if (member.id !== this.id) transaction.remove(KEY.member(this.#group, member.id))
+      const claimed: { partition: number; epochs: Map<number, number> }[] = []
+      for (const partition of free) {
+        if (this.held.size + claimed.length >= quota) break
+        if (this.#isFree(partition, living)) claimed.push({ partition, epochs: this.#claim(transaction, partition) })
+      }
+      if (claimed.length > 0 || dead.length > 0) transaction.touchGroup(this.#group)
+      return claimed
+    })
+    for (const claim of claims) this.#start(claim)
+  }
+
+  /** A member that joined meanwhile is in nobody's set of the living, but owns nothing either that was free before. */
+  #isFree(partition: number, living: ReadonlySet<string>): boolean {
+    return this.#entries.every(entry => {
+      const owner = this.#store.json<Owner>(KEY.owner(this.#group, entry.id, partition))
+      return !owner?.member || owner.member === this.id || !living.has(owner.member)
+    })
+  }
+
+  #claim(transaction: WriteTransaction, partition: number): Map<number, number> {
+    const epochs = new Map<number, number>()
+    for (const entry of this.#entries) {
+      const key = KEY.owner(this.#group, entry.id, partition)
+      const epoch = (this.#store.json<Owner>(key)?.epoch ?? 0) + 1
+      transaction.putJson(key, { member: this.id, epoch } satisfies Owner)
+      epochs.set(entry.id, epoch)
+      const position = KEY.position(this.#group, entry.id, partition)
+      if (this.#store.number(position) === undefined)
+        transaction.putNumber(position, startOf(this.#store, entry, partition, this.#options.from))
+    }
+    return epochs
+  }
+
+  #start(claim: { partition: number; epochs: Map<number, number> }): void {
+    const stop = new AbortController()
+    const held: Held = { ...claim, signal: stop.signal, claimedAt: Date.now(), stop, done: Promise.resolve() }
+    this.held.set(claim.partition, held)
+    held.done = this.#work(held, this).catch(error => this.#lost(held, error))
+  }
+
+  /** A claim that was taken over is dropped; any other failure of the work ends the member. */
+  #lost(held: Held, error: unknown): void {
+    held.stop.abort()
+    if (this.held.get(held.partition) === held) this.held.delete(held.partition)
+    if (error instanceof WeftError && (error.code === 'FENCED' || error.code === 'CLOSED')) return
+    this.#fail(error)
+  }
+
+  async #release(held: Held): Promise<void> {
+    held.stop.abort()
+    await held.done
+    if (this.held.get(held.partition) !== held) return
+    this.held.delete(held.partition)
+    await this.#store.committer
+      .commit(transaction => {
+        for (const [topic, epoch] of held.epochs) {
+          const key = KEY.owner(this.#group, topic, held.partition)
+          const owner = this.#store.json<Owner>(key)
+          if (owner?.member === this.id && owner.epoch === epoch) transaction.putJson(key, { member: '', epoch })
+        }
+        transaction.touchGroup(this.#group)
+      })
+      .catch(ignoreClosed)
+  }
+}
+
+function ignoreClosed(error: unknown): void {
+  if (!(error instanceof WeftError && error.code === 'CLOSED')) throw error
+}
+
+export function groupId(store: Store, transaction: WriteTransaction, name: string): number {
+  const key = KEY.group(name)
+  const known = store.number(key)
+  if (known !== undefined) return known
+  const id = transaction.newId('group')
+  transaction.putNumber(key, id)
+  return id
+}

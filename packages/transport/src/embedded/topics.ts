@@ -1,0 +1,97 @@
+import { type Topic, type TopicSpec, WeftError } from '../transport.ts'
+import { KEY } from './keys.ts'
+import type { Store } from './store.ts'
+
+export interface TopicEntry {
+  readonly id: number
+  readonly spec: TopicSpec
+}
+
+export const identityOf = ({ tenant = '', namespace = '', name }: Topic): string =>
+  JSON.stringify([tenant, namespace, name])
+
+export const titleOf = ({ tenant, namespace, name }: Topic): string =>
+  [tenant, namespace, name].filter(part => part !== undefined).join('/')
+
+const NAME = /^[A-Za-z0-9._-]{1,249}$/
+
+/** The store's topics as one tenant sees them; without a tenant all. */
+export class Topics {
+  readonly #store: Store
+  readonly #tenant: string | undefined
+  readonly #known = new Map<string, TopicEntry>()
+
+  constructor(store: Store, tenant: string | undefined) {
+    this.#store = store
+    this.#tenant = tenant
+  }
+
+  /** NOT_FOUND if it was not made; DENIED if it is another tenant's. */
+  resolve(topic: Topic): TopicEntry {
+    this.#allow(topic)
+    const identity = identityOf(topic)
+    let entry = this.#known.get(identity)
+    if (!entry) {
+      entry = this.#store.json<TopicEntry>(KEY.topic(identity))
+      if (!entry)
+        throw new WeftError('NOT_FOUND', `there is no topic "${titleOf(topic)}": make it with admin.ensure first`)
+      this.#known.set(identity, entry)
+    }
+    return entry
+  }
+
+  all(): TopicEntry[] {
+    return [...this.#store.entries<TopicEntry>(Buffer.from('t'), Buffer.from('u'))]
+      .map(({ value }) => value)
+      .filter(({ spec }) => this.#tenant === undefined || spec.topic.tenant === this.#tenant)
+  }
+
+  async ensure(specs: readonly TopicSpec[]): Promise<string[]> {
+    for (const spec of specs) {
+      this.#allow(spec.topic)
+      validate(spec)
+    }
+    if (specs.every(spec => this.#store.json(KEY.topic(identityOf(spec.topic)))))
+      return specs.flatMap(spec => differences(this.resolve(spec.topic).spec, spec))
+    return this.#store.committer.commit(transaction =>
+      specs.flatMap(spec => {
+        const key = KEY.topic(identityOf(spec.topic))
+        const existing = this.#store.json<TopicEntry>(key)
+        if (existing) return differences(existing.spec, spec)
+        transaction.putJson(key, { id: transaction.newId('topic'), spec } satisfies TopicEntry)
+        return []
+      }),
+    )
+  }
+
+  #allow(topic: Topic): void {
+    if (this.#tenant !== undefined && topic.tenant !== this.#tenant)
+      throw new WeftError('DENIED', `topic "${titleOf(topic)}" does not belong to tenant "${this.#tenant}"`)
+  }
+}
+
+function validate({ topic, partitions, retentionMs, retentionBytes, cleanup }: TopicSpec): void {
+  const title = titleOf(topic)
+  for (const part of [topic.name, topic.tenant, topic.namespace])
+    if (part !== undefined && !NAME.test(part))
+      throw new WeftError(
+        'INVALID',
+        `topic "${title}": a name has 1 to 249 letters, digits, dots, underscores and hyphens`,
+      )
+  if (!Number.isInteger(partitions) || partitions < 1 || partitions > 10_000)
+    throw new WeftError('INVALID', `topic "${title}": partitions must be 1 to 10000, not ${partitions}`)
+  for (const [name, limit] of Object.entries({ retentionMs, retentionBytes }))
+    if (limit !== undefined && !(limit >= 0))
+      throw new WeftError('INVALID', `topic "${title}": ${name} must be a number from 0 on, not ${limit}`)
+  if (cleanup !== undefined && cleanup !== 'delete' && cleanup !== 'compact')
+    throw new WeftError('INVALID', `topic "${title}": cleanup must be delete or compact, not ${cleanup}`)
+}
+
+function differences(existing: TopicSpec, wanted: TopicSpec): string[] {
+  const fields = ['partitions', 'retentionMs', 'retentionBytes', 'cleanup'] as const
+  return fields
+    .filter(field => wanted[field] !== undefined && (existing[field] ?? defaults[field]) !== wanted[field])
+    .map(field => `topic "${titleOf(wanted.topic)}" has ${field} ${existing[field] ?? 'unset'}, not ${wanted[field]}`)
+}
+
+const defaults: Partial<Record<keyof TopicSpec, unknown>> = { cleanup: 'delete' }

@@ -1,0 +1,88 @@
+import { backoff, pause, retryOf } from './backoff.ts'
+import { isRetryable } from './dead-letters.ts'
+import { type Process, type Received, type Retry, type Transaction, WeftError } from './transport.ts'
+
+/** A transaction that a transport has open for one batch. */
+export interface OpenTransaction extends Transaction {
+  /**
+   * Makes appended messages, state and the batch's positions visible together; resolves when they are durable. FENCED if
+   * another member has the partition; a retryable error if nothing of it happened and the batch may be taken again.
+   */
+  commit(): Promise<void>
+  /** Forgets everything that was appended and set. */
+  abort(): Promise<void> | void
+}
+
+/** A partition that a transport handed to a member: all that the policy of `transact` needs of it. */
+export interface Source {
+  readonly signal: AbortSignal
+  /** What comes next and isn't consumed yet, in order; waits for it. Undefined once the signal aborted. */
+  next(): Promise<readonly Received[] | undefined>
+  /** Opens a transaction that consumes up to and with the last message of each topic in `batch`. */
+  begin(batch: readonly Received[]): OpenTransaction | Promise<OpenTransaction>
+}
+
+export interface ProcessingOptions {
+  readonly retry?: Retry | undefined
+  /** Appends the dead letter in the transaction. */
+  readonly deadLetter: (transaction: Transaction, message: Received, error: unknown, attempts: number) => void
+}
+
+/**
+ * The policy of `transact`, the same for every transport. A batch that throws is tried again with backoff; when it keeps
+ * throwing, its messages are taken one by one, each with as many attempts, and one that throws alone is a dead letter.
+ */
+export async function processAll(source: Source, process: Process, options: ProcessingOptions): Promise<void> {
+  for (let batch = await source.next(); batch; batch = await source.next()) {
+    if (batch.length > 1) {
+      const failure = await attempt(source, batch, process, options.retry)
+      if (source.signal.aborted) return
+      if (!failure) continue
+    }
+    for (const message of batch) {
+      const failure = await attempt(source, [message], process, options.retry)
+      if (source.signal.aborted) return
+      if (failure)
+        await attempt(
+          source,
+          [message],
+          (_, tx) => options.deadLetter(tx, message, failure.error, failure.attempts),
+          options.retry,
+        )
+      if (source.signal.aborted) return
+    }
+  }
+}
+
+/** Undefined when the batch was committed or the partition is given up; else what went wrong the last time. */
+async function attempt(
+  source: Source,
+  batch: readonly Received[],
+  process: Process,
+  retry: Retry | undefined,
+): Promise<{ error: unknown; attempts: number } | undefined> {
+  const { signal } = source
+  const { maxAttempts } = retryOf(retry)
+  let outages = 0
+  for (let attempts = 1; !signal.aborted; ) {
+    const transaction = await source.begin(batch)
+    try {
+      await process(batch, transaction)
+    } catch (error) {
+      await transaction.abort()
+      if (signal.aborted) return undefined
+      if (!isRetryable(error) || attempts >= maxAttempts) return { error, attempts }
+      await pause(backoff(attempts++, retryOf(retry)), signal)
+      continue
+    }
+    try {
+      await transaction.commit()
+      return undefined
+    } catch (error) {
+      // A commit that fails is the store's trouble and never a message's.
+      if (!(error instanceof WeftError && error.retryable)) throw error
+      await pause(backoff(++outages), signal)
+    }
+  }
+  return undefined
+}
