@@ -127,7 +127,10 @@ export interface Retry {
 }
 
 /** `signal` aborts when the member is being stopped or has lost the message to another: work that can stop should. */
-export type Handle = (message: Received, context: { readonly attempt: number; readonly signal: AbortSignal }) => Promise<void> | void
+export type Handle = (
+  message: Received,
+  context: { readonly attempt: number; readonly signal: AbortSignal },
+) => Promise<void> | void
 
 export interface TransactOptions {
   readonly group: string
@@ -198,6 +201,8 @@ export interface Admin {
   topics(): Promise<readonly TopicSpec[]>
   /** Reading after `first` gives all there is, after `end` only what is yet to come. One each per partition, in order. */
   describe(topic: Topic): Promise<{ partitions: number; first: readonly Position[]; end: readonly Position[] }>
+  /** Where a reader from there starts, one place per partition, in order: reading after these gives the same. */
+  positions(topic: Topic, from: From): Promise<readonly Position[]>
   groups(): Promise<readonly GroupLag[]>
 }
 
