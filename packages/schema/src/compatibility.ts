@@ -65,14 +65,7 @@ const PROMOTIONS: Readonly<Record<string, readonly string[]>> = {
 
 function resolve(walk: Walk, reader: avsc.Type, writer: avsc.Type, field: string): void {
   if (isUnion(writer)) {
-    for (const branch of writer.types) {
-      const unread: Walk = { ...walk, found: [], seen: new Set(walk.seen) }
-      resolve(unread, reader, branch, field)
-      if (unread.found.length === 0) continue
-      if (isUnion(reader) && !sameKind(reader, branch))
-        report(walk, field, 'union-branch', branchReason(walk, reader, branch))
-      else walk.found.push(...unread.found)
-    }
+    resolveBranches(walk, reader, writer, field)
     return
   }
   if (isUnion(reader)) {
@@ -88,12 +81,29 @@ function resolve(walk: Walk, reader: avsc.Type, writer: avsc.Type, field: string
   } else resolveSame(walk, read.base, written.base, field)
 }
 
+/** Every branch that may have been written has to be readable. */
+function resolveBranches(walk: Walk, reader: avsc.Type, writer: avsc.types.UnwrappedUnionType, field: string): void {
+  const kinds = isUnion(reader) ? reader.types.map(kind) : [kind(reader)]
+  const tries = writer.types.map(branch => ({ branch, found: attempt(walk, reader, branch, field) }))
+  const unread = tries.filter(({ found }) => found.length > 0)
+  if (unread.length === tries.length && unread.every(({ branch }) => !kinds.includes(kind(branch)))) {
+    report(walk, field, 'type-changed', typeReason(walk, reader, writer))
+    return
+  }
+  for (const { branch, found } of unread) {
+    if (kinds.includes(kind(branch))) walk.found.push(...found)
+    else report(walk, field, 'union-branch', branchReason(walk, reader, writer, branch))
+  }
+}
+
+function attempt(walk: Walk, reader: avsc.Type, writer: avsc.Type, field: string): Mismatch[] {
+  const tried: Walk = { ...walk, found: [], seen: new Set(walk.seen) }
+  resolve(tried, reader, writer, field)
+  return tried.found
+}
+
 function resolveBranch(walk: Walk, reader: avsc.types.UnwrappedUnionType, writer: avsc.Type, field: string): void {
-  const tries = reader.types.map(branch => {
-    const tried: Walk = { ...walk, found: [], seen: new Set(walk.seen) }
-    resolve(tried, branch, writer, field)
-    return { branch, found: tried.found }
-  })
+  const tries = reader.types.map(branch => ({ branch, found: attempt(walk, branch, writer, field) }))
   if (tries.some(({ found }) => found.length === 0)) return
   const same = tries.find(({ branch }) => kind(branch) === kind(writer))
   if (same) walk.found.push(...same.found)
@@ -192,15 +202,12 @@ const nameReason = (walk: Walk, reader: avsc.Type, writer: avsc.Type): string =>
 const sizeReason = (walk: Walk, reader: number, writer: number): string =>
   `its size was changed ${change(walk, String(reader), String(writer))}, so ${broken(walk)}; add a new field instead`
 
-const branchReason = (walk: Walk, reader: avsc.Type, branch: avsc.Type): string =>
-  `${kind(branch)} was ${walk.backward ? 'removed from' : 'added to'} the union ${kind(reader)}, so ${broken(walk)}; ${
+const branchReason = (walk: Walk, reader: avsc.Type, writer: avsc.Type, branch: avsc.Type): string =>
+  `was changed ${change(walk, kind(reader), kind(writer))}, so ${broken(walk)} that hold ${kind(branch)}; ${
     walk.backward ? 'keep it' : 'add a new field instead'
   }`
 
 const isUnion = (type: avsc.Type): type is avsc.types.UnwrappedUnionType => avsc.Type.isType(type, 'union')
-
-const sameKind = (union: avsc.types.UnwrappedUnionType, type: avsc.Type): boolean =>
-  union.types.some(branch => kind(branch) === kind(type))
 
 function logical(type: avsc.Type): { readonly base: avsc.Type; readonly name?: string } {
   return type instanceof avsc.types.LogicalType
