@@ -3,7 +3,7 @@ import avsc from 'avsc'
 /** The part of avsc's cursor that reading and writing here needs. */
 interface Tap {
   readonly buf: Buffer
-  readonly pos: number
+  pos: number
   readLong(): number
   skipLong(): void
   readString(): string
@@ -33,16 +33,57 @@ function blockSize(tap: Tap): number {
   return count
 }
 
+interface Name {
+  readonly text: string
+  /** As encoded, with its length in front. */
+  readonly encoded: Buffer
+}
+
+const names = new WeakMap<object, Name[]>()
+
+function namesOf(map: object): Name[] {
+  let seen = names.get(map)
+  if (seen === undefined) {
+    seen = []
+    names.set(map, seen)
+  }
+  return seen
+}
+
+function readName(tap: Tap, seen: Name[], place: number): string {
+  const { buf, pos } = tap
+  const name = seen[place]
+  if (name !== undefined) {
+    const { encoded } = name
+    let at = 0
+    while (at < encoded.length && buf[pos + at] === encoded[at]) at++
+    if (at === encoded.length) {
+      tap.pos = pos + at
+      return name.text
+    }
+  }
+  const text = tap.readString()
+  if (place < 64 && tap.pos <= buf.length && tap.pos - pos <= 64)
+    seen[place] = { text, encoded: Buffer.from(buf.subarray(pos, tap.pos)) }
+  return text
+}
+
+/**
+ * The names in a topic's maps repeat in the same order, so each is compared with the one that stood in its place before:
+ * decoding a text and making it a property's name is most of the cost of a map.
+ */
 class SafeMap extends avsc.types.MapType {
   _read(tap: Tap): Record<string, unknown> {
     const map: Record<string, unknown> = {}
+    const seen = namesOf(this)
+    let place = 0
     for (let left = blockSize(tap); left > 0; left = blockSize(tap)) {
       while (left--) {
-        const key = tap.readString()
+        const key = readName(tap, seen, place++)
         const value = inner(this.valuesType)._read(tap)
-        if (key === '__proto__')
+        if (key === '__proto__') {
           Object.defineProperty(map, key, { value, enumerable: true, configurable: true, writable: true })
-        else map[key] = value
+        } else map[key] = value
       }
     }
     return map
