@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { until } from './observe.ts'
+
+/**
+ * A real process at work on the cluster. What it tells is written to a pipe before it goes on, so that its last
+ * words survive SIGKILL: each line is [event, ...details] in JSON.
+ */
+export interface Child extends AsyncDisposable {
+  readonly told: readonly Told[]
+  /** The details of all events of a kind, in order. */
+  of(event: string): unknown[][]
+  /** The first event of a kind, waited for. */
+  first(event: string): Promise<unknown[]>
+  /** Sends a line to the program. */
+  say(line: string): void
+  /** SIGSTOP and SIGCONT. */
+  stop(): void
+  resume(): void
+  /** SIGKILL, and all that it told before is there. */
+  kill(): Promise<void>
+  /** Resolves when the program has ended by itself; rejects if it failed. */
+  ended(): Promise<void>
+}
+
+export type Told = readonly [event: string, ...details: unknown[]]
+
+export function spawnProgram(program: string, input: object): Child {
+  const file = fileURLToPath(new URL(`programs/${program}.ts`, import.meta.url))
+  const { NODE_OPTIONS: _, ...env } = process.env
+  const child: ChildProcess = spawn(
+    process.execPath,
+    ['--expose-gc', '--disable-warning=ExperimentalWarning', file, JSON.stringify(input)],
+    {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env,
+    },
+  )
+  const told: Told[] = []
+  let complaint = ''
+  child.stderr?.setEncoding('utf8').on('data', data => {
+    complaint += data
+  })
+  child.stdin?.on('error', () => {})
+  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })
+  lines.on('line', line => {
+    // A line cut off by SIGKILL was never told.
+    try {
+      told.push(JSON.parse(line))
+    } catch {}
+  })
+  const closed = Promise.all([once(child, 'close'), once(lines, 'close')])
+  const failed = () => {
+    if (child.exitCode) throw new Error(`${program} failed with ${child.exitCode}: ${complaint}`)
+  }
+  const kill = async () => {
+    child.kill('SIGKILL')
+    await closed
+    failed()
+  }
+  return {
+    told,
+    of: event => told.filter(each => each[0] === event).map(([, ...details]) => details),
+    async first(event) {
+      return until(`${program} tells "${event}"${complaint && ` (it complained: ${complaint})`}`, () => {
+        failed()
+        return told.find(each => each[0] === event)?.slice(1)
+      })
+    },
+    say: line => child.stdin?.write(`${line}\n`),
+    stop: () => child.kill('SIGSTOP'),
+    resume: () => child.kill('SIGCONT'),
+    kill,
+    async ended() {
+      await closed
+      failed()
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await closed
+    },
+  }
+}

@@ -1,0 +1,424 @@
+import { describe, expect } from 'vitest'
+import { HEADERS, header, headerOf } from '../message.ts'
+import { type Received, type Running, WeftError } from '../transport.ts'
+import { counted, counting } from './counting.ts'
+import type { Cases } from './fixture.ts'
+import { bodyOf, byKey, contents, gate, message, numbered, settled, take, until, within } from './observe.ts'
+
+const soon = { minMs: 1, maxMs: 5 }
+
+/** The number that a transaction's state holds for a key. */
+/** What `transact` promises: outputs, positions and state together or not at all, by one owner. */
+export function transact(test: Cases) {
+  describe('all or nothing', () => {
+    test('processes each message once when nothing fails', async ({ transport, create, fresh }) => {
+      const [input, output, group] = [await create(), await create(), fresh('group')]
+      await transport.append(input, numbered(300))
+      await using _ = await transport.transact([input], { group }, counting(output))
+      await transport.append(input, numbered(200, 10, 300))
+      await settled(transport, group)
+      expect(byKey(await contents(transport, output))).toEqual(counted(numbered(500)))
+    })
+
+    test('gives the messages of a partition whole, in order', async ({ cluster, transport, create, fresh }) => {
+      const [input, found] = [await create({ partitions: 1 }), [] as Received[]]
+      const sent = [
+        message('k', '', { value: null, headers: [header('a', '1'), header('a', '2')] }),
+        message(undefined, 'v', { schema: cluster.schemas[0], time: -5 }),
+      ]
+      const positions = await transport.append(input, sent)
+      await using _ = await transport.transact([input], { group: fresh('group') }, batch => void found.push(...batch))
+      await until('both came', () => found.length >= 2)
+      const read = await take(transport, input, 2)
+      expect(found).toEqual(read)
+      expect(found.map(each => each.position)).toEqual(positions)
+    })
+
+    test('takes back outputs and state of a batch that throws, and tries it again', async ({
+      transport,
+      create,
+      fresh,
+    }) => {
+      const [input, output, group] = [await create(), await create(), fresh('group')]
+      await transport.append(input, numbered(100))
+      const attempts = new Map<number, number>()
+      const count = counting(output)
+      await using _ = await transport.transact([input], { group, retry: soon }, async (batch, transaction) => {
+        const attempt = (attempts.get(transaction.partition) ?? 0) + 1
+        attempts.set(transaction.partition, attempt)
+        await count(batch, transaction)
+        await new Promise(setImmediate)
+        if (attempt <= 2) throw new Error('after all was done')
+      })
+      await settled(transport, group)
+      expect(byKey(await contents(transport, output))).toEqual(counted(numbered(100)))
+    })
+
+    test('never shows outputs that were taken back', async ({ open, transport, create, fresh }) => {
+      const [input, output, group] = [await create({ partitions: 1 }), await create(), fresh('group')]
+      const [reader, stop, seen] = [await open(), new AbortController(), [] as string[]]
+      const reading = (async () => {
+        for await (const batch of reader.read(output, { from: 'earliest', signal: stop.signal }))
+          seen.push(...batch.map(bodyOf))
+      })()
+      await transport.append(input, [message('k', 'v')])
+      let attempt = 0
+      await using _ = await transport.transact(
+        [input],
+        { group, retry: { ...soon, maxAttempts: 10 } },
+        async (_batch, transaction) => {
+          attempt++
+          for (let i = 0; i < 20; i++) transaction.append(output, [message(`k${i}`, String(attempt))])
+          await new Promise(setImmediate)
+          if (attempt < 5) throw new Error('taken back')
+        },
+      )
+      await until('all came', () => seen.length >= 20)
+      await settled(transport, group)
+      expect((await contents(transport, output)).map(bodyOf)).toEqual(Array.from({ length: 20 }, () => '5'))
+      stop.abort()
+      await reading
+      expect(new Set(seen.filter(value => value !== ''))).toEqual(new Set(['5']))
+    })
+
+    test('shows outputs only when process has returned', async ({ open, transport, create, fresh }) => {
+      const [input, output, other] = [await create({ partitions: 1 }), await create(), await create()]
+      const [reader, events] = [await open(), [] as string[]]
+      await transport.append(input, [message('k', 'v')])
+      const seeing = take(reader, output, 4).then(() => events.push('seen'))
+      await using _ = await transport.transact([input], { group: fresh('group') }, async (_batch, transaction) => {
+        transaction.append(output, numbered(4))
+        // The time in which a reader would see them: a round trip through another topic.
+        await transport.append(other, numbered(8))
+        await take(reader, other, 8)
+        events.push('returned')
+      })
+      await seeing
+      expect(events).toEqual(['returned', 'seen'])
+    })
+
+    test('keeps the order in which a transaction appended, and puts messages where it says', async ({
+      transport,
+      create,
+      fresh,
+    }) => {
+      const [input, output, pinned, group] = [
+        await create({ partitions: 1 }),
+        await create(),
+        await create(),
+        fresh('group'),
+      ]
+      await transport.append(input, numbered(50, 1))
+      await using _ = await transport.transact([input], { group }, (batch, transaction) => {
+        for (const each of batch) {
+          transaction.append(output, [message('a', `${bodyOf(each)}.1`), message('b', `${bodyOf(each)}.1`)])
+          transaction.append(output, [message('a', `${bodyOf(each)}.2`)])
+          transaction.append(pinned, [message('a', bodyOf(each))], { partition: 3 })
+        }
+      })
+      await settled(transport, group)
+      const values = byKey(await contents(transport, output))
+      expect(values.get('a')).toEqual(numbered(50).flatMap(each => [`${bodyOf(each)}.1`, `${bodyOf(each)}.2`]))
+      expect(values.get('b')).toEqual(numbered(50).map(each => `${bodyOf(each)}.1`))
+      const found = await contents(transport, pinned)
+      expect(found.map(bodyOf)).toEqual(numbered(50).map(bodyOf))
+      expect(new Set(found.map(each => each.position.partition))).toEqual(new Set([3]))
+    })
+
+    test('commits at the latest after as many messages as it is told', async ({ transport, create, fresh }) => {
+      const [input, group, sizes] = [await create({ partitions: 1 }), fresh('group'), [] as number[]]
+      await transport.append(input, numbered(95))
+      const commitEvery = { messages: 10, ms: 1000 }
+      await using _ = await transport.transact([input], { group, commitEvery }, batch => void sizes.push(batch.length))
+      await settled(transport, group)
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(10)
+      expect(sizes.reduce((sum, size) => sum + size)).toBe(95)
+    })
+
+    test('goes on after storage failed, and counts each once', async ({ cluster, transport, create, fresh }) => {
+      const [input, output, group] = [await create({ partitions: 1 }), await create(), fresh('group')]
+      await transport.append(input, numbered(60))
+      const [half, failing] = [gate(), gate()]
+      const count = counting(output)
+      let calls = 0
+      await using _ = await transport.transact(
+        [input],
+        { group, commitEvery: { messages: 10 }, retry: { ...soon, maxAttempts: 3 } },
+        async (batch, transaction) => {
+          if (++calls === 3) half.open()
+          if (calls === 3) await failing.promise
+          await count(batch, transaction)
+        },
+      )
+      await within('the third batch', half.promise)
+      await cluster.failStorage()
+      failing.open()
+      try {
+        // The time in which it would fail more often than any limit of attempts.
+        for (let i = 0; i < 20; i++) {
+          await expect(transport.append(input, [message('k', 'lost')])).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+        }
+      } finally {
+        await cluster.healStorage()
+      }
+      await settled(transport, group)
+      const found = byKey((await contents(transport, output)).filter(each => !bodyOf(each).startsWith('lost')))
+      expect(found).toEqual(counted(numbered(60)))
+    })
+  })
+
+  describe('poison', () => {
+    test('dead-letters the message that throws alone, and lets its neighbours through', async ({
+      transport,
+      create,
+      fresh,
+    }) => {
+      const [input, output, group] = [await create({ partitions: 1 }), await create(), fresh('group')]
+      const [position] = await transport.append(input, numbered(1, 4))
+      await transport.append(input, numbered(39, 4, 1))
+      const poison = new Set(['0', '17', '18', '39'])
+      const count = counting(output)
+      await using _ = await transport.transact(
+        [input],
+        { group, retry: { ...soon, maxAttempts: 3 } },
+        async (batch, transaction) => {
+          await count(batch, transaction)
+          const bad = batch.find(each => poison.has(bodyOf(each)))
+          if (bad) throw new Error(`cannot digest ${bodyOf(bad)}`)
+        },
+      )
+      await settled(transport, group)
+      const good = numbered(40, 4).filter(each => !poison.has(bodyOf(each)))
+      expect(byKey(await contents(transport, output))).toEqual(counted(good))
+      const letters = (await contents(transport, { name: `${input.name}.dlq` })).sort(
+        (a, b) => Number(bodyOf(a)) - Number(bodyOf(b)),
+      )
+      expect(letters.map(bodyOf)).toEqual(['0', '17', '18', '39'])
+      const first = letters[0] as Received
+      expect(headerOf(first, HEADERS.error)).toContain('cannot digest 0')
+      expect(headerOf(first, HEADERS.attempts)).toBe('3')
+      expect(headerOf(first, HEADERS.group)).toBe(group)
+      expect(headerOf(first, HEADERS.origin)).toBe(`${transport.cluster}/${input.name}/0/${position?.at}`)
+    })
+
+    test('dead-letters at once what says that a retry cannot help', async ({ transport, create, fresh }) => {
+      const [input, output, deadLetters, group] = [
+        await create({ partitions: 1 }),
+        await create(),
+        await create(),
+        fresh('group'),
+      ]
+      await transport.append(input, numbered(10))
+      const count = counting(output)
+      let alone = 0
+      await using _ = await transport.transact(
+        [input],
+        { group, deadLetters, retry: { minMs: 60_000, maxMs: 60_000 } },
+        async (batch, transaction) => {
+          await count(batch, transaction)
+          if (!batch.some(each => bodyOf(each) === '5')) return
+          if (batch.length === 1) alone++
+          throw new WeftError('SCHEMA', 'not what the schema says')
+        },
+      )
+      await settled(transport, group)
+      expect(alone).toBeLessThanOrEqual(1)
+      expect((await contents(transport, deadLetters)).map(bodyOf)).toEqual(['5'])
+      expect(byKey(await contents(transport, output))).toEqual(
+        counted(numbered(10).filter(each => bodyOf(each) !== '5')),
+      )
+    })
+
+    test('takes an output that is too large for the log as the fault of its input', async ({
+      transport,
+      create,
+      fresh,
+    }) => {
+      const [input, output, group] = [await create({ partitions: 1 }), await create(), fresh('group')]
+      await transport.append(input, numbered(10))
+      const large = new Uint8Array(transport.guarantees.maxMessageBytes + 1)
+      await using _ = await transport.transact(
+        [input],
+        { group, retry: { ...soon, maxAttempts: 2 } },
+        (batch, transaction) => {
+          for (const each of batch) {
+            transaction.append(output, [
+              bodyOf(each) === '5' ? message('k', '', { value: large }) : message('k', bodyOf(each)),
+            ])
+          }
+        },
+      )
+      await settled(transport, group)
+      expect((await contents(transport, output)).map(bodyOf)).toEqual(['0', '1', '2', '3', '4', '6', '7', '8', '9'])
+      const [letter] = await take(transport, { name: `${input.name}.dlq` }, 1)
+      expect(headerOf(letter as Received, HEADERS.errorCode)).toBe('TOO_LARGE')
+    })
+  })
+
+  describe('owners', () => {
+    test('never processes a partition twice at once, whoever joins or leaves, and counts each message once', async ({
+      open,
+      transport,
+      create,
+      fresh,
+    }) => {
+      const [input, output, group] = [await create(), await create(), fresh('group')]
+      const [busy, count] = [new Set<number>(), counting(output)]
+      let [doubled, sent] = [false, 0]
+      const members: Running[] = []
+      const goOn = async () => {
+        const { end } = await transport.admin.describe(output)
+        await until('the group goes on', async () => {
+          await transport.append(input, numbered(40, 20, sent))
+          sent += 40
+          const now = (await transport.admin.describe(output)).end
+          return now.every((position, i) => transport.compare(position, end[i] as typeof position) > 0)
+        })
+      }
+      for (const change of ['join', 'join', 'leave', 'join', 'join', 'leave', 'leave', 'leave', 'join'] as const) {
+        if (change === 'join') {
+          const client = await open()
+          members.push(
+            await client.transact([input], { group, commitEvery: { messages: 25 } }, async (batch, transaction) => {
+              doubled ||= busy.has(transaction.partition)
+              busy.add(transaction.partition)
+              await new Promise(setImmediate)
+              await count(batch, transaction)
+              busy.delete(transaction.partition)
+            }),
+          )
+        } else {
+          await within('a member to leave', (members.shift() as Running)[Symbol.asyncDispose]())
+        }
+        if (members.length > 0) await goOn()
+      }
+      await settled(transport, group)
+      for (const member of members) await member[Symbol.asyncDispose]()
+      expect(doubled).toBe(false)
+      expect(byKey(await contents(transport, output))).toEqual(counted(numbered(sent, 20)))
+    })
+
+    test('fences an owner that was replaced while it slept: nothing of it gets in', async ({
+      transport,
+      create,
+      fresh,
+      spawn,
+    }) => {
+      const [input, output, group] = [await create({ partitions: 1 }), await create({ partitions: 1 }), fresh('group')]
+      await transport.append(input, numbered(10, 2))
+      const child = spawn('sleeper', { topics: [input], output, group })
+      await child.first('inside')
+      child.stop()
+      const count = counting(output)
+      await using running = await transport.transact([input], { group }, count)
+      await settled(transport, group)
+      expect(byKey(await contents(transport, output))).toEqual(counted(numbered(10, 2)))
+      // It wakes in the middle of its transaction, which it now tries to commit.
+      child.resume()
+      child.say('commit')
+      await child.first('returned')
+      await transport.append(input, numbered(10, 2, 10))
+      await settled(transport, group)
+      child.say('leave')
+      await child.ended()
+      await running[Symbol.asyncDispose]()
+      const found = await contents(transport, output)
+      expect(found.map(bodyOf)).not.toContain('by the sleeper')
+      expect(byKey(found)).toEqual(counted(numbered(20, 2)))
+      expect(child.of('state')).toEqual([])
+    })
+
+    test('hands a partition on with what it had not committed, when its owner dies inside process', async ({
+      transport,
+      create,
+      fresh,
+      spawn,
+    }) => {
+      const [input, output, group] = [await create({ partitions: 1 }), await create(), fresh('group')]
+      await transport.append(input, numbered(30, 3))
+      const child = spawn('sleeper', { topics: [input], output, group })
+      await child.first('inside')
+      await using _ = await transport.transact([input], { group }, counting(output))
+      await child.kill()
+      await settled(transport, group)
+      expect(byKey(await contents(transport, output))).toEqual(counted(numbered(30, 3)))
+    })
+
+    test('finishes or takes back what is in flight when it is disposed', async ({ transport, create, fresh }) => {
+      const [input, output, group] = [await create({ partitions: 1 }), await create(), fresh('group')]
+      await transport.append(input, numbered(20, 2))
+      const [begun, finish, count] = [gate(), gate(), counting(output)]
+      const running = await transport.transact([input], { group }, async (batch, transaction) => {
+        await count(batch, transaction)
+        begun.open()
+        await finish.promise
+      })
+      await within('the first batch', begun.promise)
+      const left = running[Symbol.asyncDispose]()
+      finish.open()
+      await within('the member to leave', left)
+      await within('done', running.done)
+      await using _ = await transport.transact([input], { group }, count)
+      await settled(transport, group)
+      expect(byKey(await contents(transport, output))).toEqual(counted(numbered(20, 2)))
+    })
+
+    test('tells process by its signal that the partition is given up, and dead-letters nothing by it', async ({
+      transport,
+      create,
+      fresh,
+    }) => {
+      const [input, output, group] = [await create({ partitions: 1 }), await create(), fresh('group')]
+      const deadLetters = await create()
+      await transport.append(input, numbered(20, 2))
+      const begun = gate()
+      const options = { group, deadLetters, retry: { maxAttempts: 1 } }
+      const running = await transport.transact([input], options, async (_batch, { signal }) => {
+        begun.open()
+        await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+      })
+      await within('the first batch', begun.promise)
+      await within('the member to leave', running[Symbol.asyncDispose]())
+      await using _ = await transport.transact([input], { group }, counting(output))
+      await settled(transport, group)
+      expect(byKey(await contents(transport, output))).toEqual(counted(numbered(20, 2)))
+      expect(await contents(transport, deadLetters)).toEqual([])
+    })
+
+    test('refuses topics that do not exist', async ({ transport, create, fresh }) => {
+      const [input, group] = [await create(), fresh('group')]
+      const running = transport.transact([input, { name: fresh('missing') }], { group }, () => {})
+      await expect(running).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    })
+
+    test('starts a new group where it is told to', async ({ transport, create, fresh }) => {
+      const [input, output, group] = [await create({ partitions: 1 }), await create(), fresh('group')]
+      const positions = await transport.append(input, numbered(20))
+      const from = { after: [positions[14] as (typeof positions)[number]] }
+      await using _ = await transport.transact([input], { group, from }, counting(output))
+      await settled(transport, group)
+      expect((await contents(transport, output)).map(bodyOf).sort()).toEqual(['15:1', '16:1', '17:1', '18:1', '19:1'])
+    })
+
+    test('lag() tells the truth', async ({ transport, create, fresh }) => {
+      const [input, group] = [await create({ partitions: 1 }), fresh('group')]
+      await transport.append(input, numbered(10))
+      const [begun, hold] = [gate(), gate()]
+      await using running = await transport.transact([input], { group, commitEvery: { messages: 4 } }, async batch => {
+        if (!batch.some(each => bodyOf(each) === '5')) return
+        begun.open()
+        await hold.promise
+      })
+      await within('the batch of the sixth message', begun.promise)
+      const behind = await until('there is lag', async () => (await running.lag()).find(each => each.messages > 0))
+      expect(behind).toMatchObject({ topic: input, partition: 0 })
+      expect(behind.messages).toBeGreaterThanOrEqual(5)
+      expect(behind.messages).toBeLessThanOrEqual(10)
+      await until('the age of the oldest grows', async () => (await running.lag()).some(each => each.ms > 20))
+      hold.open()
+      await until('there is none', async () =>
+        (await running.lag()).every(each => each.messages === 0 && each.ms === 0),
+      )
+    })
+  })
+}
