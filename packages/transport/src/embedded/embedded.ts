@@ -3,6 +3,7 @@ import type { OpenOptions } from '../open.ts'
 import {
   type Admin,
   type AppendOptions,
+  type From,
   type GroupLag,
   type Guarantees,
   type Handle,
@@ -25,7 +26,7 @@ import { backupTo } from './backup.ts'
 import { MAX_MESSAGE_BYTES } from './batch.ts'
 import { Janitor, type Maintenance } from './janitor.ts'
 import { groupLags } from './lags.ts'
-import { offsetAt, positionAt, read } from './reader.ts'
+import { offsetAt, positionAt, read, startOf } from './reader.ts'
 import { subscribe, transact } from './running.ts'
 import { Store } from './store.ts'
 import { type TopicEntry, Topics } from './topics.ts'
@@ -113,6 +114,7 @@ class Embedded implements EmbeddedTransport {
           .all()
           .map(({ spec }) => spec),
       describe: async topic => this.#describe(topic),
+      positions: async (topic, from) => this.#positions(topic, from),
       groups: async () => this.#groups(),
     }
   }
@@ -196,6 +198,13 @@ class Embedded implements EmbeddedTransport {
       first: ends.map(({ first }, partition) => positionAt(partition, first - 1)),
       end: ends.map(({ next }, partition) => positionAt(partition, next - 1)),
     }
+  }
+
+  #positions(topic: Topic, from: From): readonly Position[] {
+    const entry = this.#open().resolve(topic)
+    return Array.from({ length: entry.spec.partitions }, (_, partition) =>
+      positionAt(partition, startOf(this.#store, entry, partition, from) - 1),
+    )
   }
 
   #groups(): readonly GroupLag[] {
