@@ -1,0 +1,19 @@
+const CODES = new Set(Intl.supportedValuesOf('currency'))
+const digits = new Map<string, number>()
+
+/** An amount in the currency's smallest unit, such as cents, and its ISO 4217 code; nothing without an amount. */
+export function moneyOf(amount: unknown, currency: unknown, fallback: string): Record<string, string> {
+  if (typeof amount !== 'number' || !Number.isFinite(amount)) return {}
+  const told = typeof currency === 'string' ? currency.trim().toUpperCase() : fallback
+  if (!CODES.has(told)) return { 'money.currency': 'XXX' }
+  return { 'money.currency': told, 'money.minor': String(Math.round(amount * 10 ** digitsOf(told))) }
+}
+
+function digitsOf(currency: string): number {
+  const known = digits.get(currency)
+  if (known !== undefined) return known
+  const format = new Intl.NumberFormat('en', { style: 'currency', currency }).resolvedOptions()
+  const count = format.maximumFractionDigits ?? 2
+  digits.set(currency, count)
+  return count
+}
