@@ -409,6 +409,28 @@ export interface InterventionCommand {
 /** retried: another attempt follows. */
 export type InterventionStatus = 'success' | 'failed' | 'retried'
 
+/** What a delivery worker says became of a command. The same may come more than once: interventions.results.v1 holds each once. */
+export interface InterventionReceipt {
+  /** cmd_id of the command. */
+  command_id: string
+  /** Tenant that the record belongs to. */
+  store_id: string
+  /** Known visitor; null while anonymous. */
+  user_id: string | null
+  /** Visit that the event belongs to; null when the sender keeps none. */
+  session_id: string | null
+  /** Outcome of the attempt. */
+  status: InterventionStatus
+  /** Why it failed; null on success. */
+  error_reason: string | null
+  /** When it was delivered; null when it was not. Milliseconds since the epoch. */
+  delivered_at: number | null
+  /** How often it was tried so far. */
+  attempts: number
+  /** When the worker reported it. Milliseconds since the epoch. */
+  reported_at: number
+}
+
 /** What became of a command. */
 export interface InterventionResult {
   /** cmd_id of the command. */
@@ -514,6 +536,7 @@ export interface Events {
   'alerts.v1': Alert
   'alerts.analytics.v1': AlertAnalytics
   'interventions.commands.v1': InterventionCommand
+  'interventions.receipts.v1': InterventionReceipt
   'interventions.results.v1': InterventionResult
   'tracking.metrics.v1': TrackingMetric
   'models.events.v1': ModelEvent
@@ -561,6 +584,7 @@ export interface Defaulted {
     | 'score_sum'
     | 'score_max'
   'interventions.commands.v1': 'user_id' | 'session_id' | 'source_event_id'
+  'interventions.receipts.v1': 'user_id' | 'session_id' | 'error_reason' | 'delivered_at' | 'attempts'
   'interventions.results.v1': 'user_id' | 'session_id' | 'error_reason' | 'delivered_at' | 'attempts'
   'tracking.metrics.v1': 'labels'
   'models.events.v1': 'metadata'

@@ -1,11 +1,12 @@
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { loadCatalogue, SchemaFaults } from '../src/index.ts'
+import { type Catalogue, loadCatalogue, SchemaFaults } from '../src/index.ts'
 import { field, folder, oneTopic, record, topic } from './folder.ts'
 
 const TOPICS = [
   'events.raw.v1 events.validated.v1 events.dlq.v1 events.enriched.v1 events.late.v1',
   'features.stream.v1 features.latest.v1 features.entity.v1 signals.scores.v1 predictions.v1 predictions.latest.v1',
-  'alerts.v1 alerts.analytics.v1 interventions.commands.v1 interventions.results.v1 tracking.metrics.v1',
+  'alerts.v1 alerts.analytics.v1 interventions.commands.v1 interventions.receipts.v1 interventions.results.v1 tracking.metrics.v1',
   'models.events.v1 models.prediction.audit.v1 alerts.system.v1',
 ].flatMap(line => line.split(' '))
 
@@ -42,6 +43,12 @@ test('specs give a transport what it needs to create the topics', async () => {
   expect(specs.get('features.latest.v1')).toMatchObject({ cleanup: 'compact', retentionMs: undefined })
 })
 
+test('durations and sizes are written for people and read as milliseconds and bytes', async () => {
+  await using sizes = await oneTopic(undefined, { retention: '90m', retentionBytes: '3KiB' })
+  const [spec] = (await loadCatalogue(sizes.dir)).specs()
+  expect(spec).toMatchObject({ retentionMs: 5_400_000, retentionBytes: 3072 })
+})
+
 test('a folder without a catalogue is refused with the path that was looked at', async () => {
   await using empty = await folder()
   const [fault] = await faultsOf(empty.dir)
@@ -55,6 +62,12 @@ const ONE_FAULT: readonly [why: string, rest: object, path: string, says: RegExp
   ['half a partition', { partitions: 1.5 }, '/topics/things.v1/partitions', /is 1\.5/],
   ['a duration without a unit', { retention: '7' }, '/topics/things.v1/retention', /expected a duration such as 7d/],
   ['a number as duration', { retention: 604800 }, '/topics/things.v1/retention', /is 604800/],
+  [
+    'a size without a unit',
+    { retentionBytes: 5 },
+    '/topics/things.v1/retentionBytes',
+    /expected a size such as 512MiB/,
+  ],
   ['no retention on a topic that deletes', { retention: undefined }, '/topics/things.v1/retention', /is missing/],
   [
     'retention on a compacted topic',
@@ -210,6 +223,30 @@ test('two schemas that define one name differently are refused, since the types 
     { path: '/topics/b.v1/schema', problem: expect.stringContaining('Severity') },
   ])
 })
+
+test('whatever stands in a catalogue, it is loaded or refused with faults', async () => {
+  await using somewhere = await oneTopic()
+  const whole = JSON.parse(await somewhere.read('catalogue.yaml'))
+  const paths = [[], ['topics'], ['copartitioned'], ['topics', 'things.v1'], ['topics', 'other.v1']]
+  const fields = ['key', 'schema', 'partitions', 'retention', 'retentionBytes', 'cleanup', 'producers', 'constructor']
+  const anywhere = fc.constantFrom(...paths, ...fields.map(field => ['topics', 'things.v1', field]))
+  await fc.assert(
+    fc.asyncProperty(anywhere, fc.oneof(fc.jsonValue(), fc.string()), async (path, value) => {
+      await somewhere.write('catalogue.yaml', JSON.stringify(put(whole, path, value)))
+      const result = await loadCatalogue(somewhere.dir).catch((error: unknown) => error)
+      expect(result instanceof SchemaFaults ? result.faults.length > 0 : (result as Catalogue).topics.size > 0).toBe(
+        true,
+      )
+    }),
+    { numRuns: 300 },
+  )
+})
+
+function put(whole: unknown, [name, ...rest]: readonly string[], value: unknown): unknown {
+  return name === undefined
+    ? value
+    : { ...(whole as object), [name]: put((whole as Record<string, unknown>)[name], rest, value) }
+}
 
 test('a codec for a topic that is not there is refused with the topic that was meant', async () => {
   const catalogue = await loadCatalogue()
