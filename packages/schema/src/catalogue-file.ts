@@ -20,7 +20,7 @@ export interface TopicEntry {
   readonly key: string
   readonly partitions: number
   readonly retention?: string
-  readonly retentionBytes?: number
+  readonly retentionBytes?: string
   readonly cleanup: 'delete' | 'compact'
   readonly compatibility: Compatibility
   readonly owner: string
@@ -28,9 +28,10 @@ export interface TopicEntry {
   readonly consumers: readonly string[]
 }
 
+/** What has the right shape: a field that does not fit is absent. */
 export interface CatalogueFile {
-  readonly copartitioned?: Readonly<Record<string, readonly string[]>>
-  readonly topics: Readonly<Record<string, TopicEntry>>
+  readonly copartitioned: Readonly<Record<string, readonly string[]>>
+  readonly topics: Readonly<Record<string, Partial<TopicEntry>>>
 }
 
 const words = { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, uniqueItems: true }
@@ -48,7 +49,7 @@ const topic: SchemaObject = {
     key: text("a template such as '{store_id}:{user_id}'"),
     partitions: { type: 'integer', minimum: 1, maximum: 10_000, says: 'a whole number from 1 to 10000' },
     retention: { type: 'string', pattern: '^[1-9]\\d*(ms|s|m|h|d)$', says: 'a duration such as 7d, 12h or 30m' },
-    retentionBytes: { type: 'integer', minimum: 1, says: 'a whole number of bytes above 0' },
+    retentionBytes: { type: 'string', pattern: '^[1-9]\\d*(B|KiB|MiB|GiB)$', says: 'a size such as 512MiB' },
     cleanup: { type: 'string', enum: ['delete', 'compact'] },
     compatibility: { type: 'string', enum: [...COMPATIBILITIES] },
     owner: text('the name of a domain'),
@@ -80,24 +81,42 @@ const file: SchemaObject = {
 
 const validate = new Ajv({ allErrors: true, verbose: true, keywords: ['says'] }).compile<CatalogueFile>(file)
 
-/** Reads catalogue.yaml: what could be read of it, and every fault of its text and shape. */
+/** Reads catalogue.yaml: every fault of its text and shape, and what of it has the right shape. */
 export function parseCatalogue(yaml: string): { readonly file?: CatalogueFile; readonly faults: readonly Fault[] } {
   const lines = new LineCounter()
   const document = parseDocument(yaml, { lineCounter: lines, uniqueKeys: false })
   const faults: Fault[] = document.errors.map(error => {
     const { line, col } = lines.linePos(error.pos[0])
-    return {
-      path: '',
-      problem: `is not YAML at line ${line}, column ${col}: ${error.message.split('\n')[0]}`,
-      expected: 'valid YAML',
-    }
+    const problem = `is not YAML at line ${line}, column ${col}: ${error.message.split('\n')[0]}`
+    return { path: '', problem, expected: 'valid YAML' }
   })
   if (faults.length > 0) return { faults }
   faults.push(...duplicates(document.contents, '', lines))
   const value: unknown = document.toJS()
-  if (!validate(value))
-    faults.push(...(validate.errors ?? []).filter(({ keyword }) => keyword !== 'propertyNames').map(faultOf))
-  return { file: isObject(value) && isObject(value.topics) ? (value as unknown as CatalogueFile) : undefined, faults }
+  validate(value)
+  const errors = (validate.errors ?? []).filter(({ keyword }) => keyword !== 'propertyNames')
+  faults.push(...errors.map(faultOf))
+  if (!isObject(value)) return { faults }
+  for (const { keyword, instancePath, propertyName } of errors) {
+    if (!ABOUT_FIELDS.has(keyword) && propertyName === undefined) remove(value, instancePath)
+  }
+  if (!isObject(value.topics)) return { faults }
+  return { file: { copartitioned: {}, ...value } as unknown as CatalogueFile, faults }
+}
+
+/** About a field inside, not about the value that holds it. */
+const ABOUT_FIELDS: ReadonlySet<string> = new Set(['required', 'additionalProperties'])
+
+/** Removes the section, the topic or group, or the field of a topic that a fault is about. */
+function remove(value: Record<string, unknown>, instancePath: string): void {
+  const names = instancePath.split('/').slice(1, 4)
+  const last = names.pop()?.replaceAll('~1', '/').replaceAll('~0', '~')
+  let holder: unknown = value
+  for (const name of names) {
+    if (isObject(holder)) holder = holder[name.replaceAll('~1', '/').replaceAll('~0', '~')]
+  }
+  if (isObject(holder) && last !== undefined) delete holder[last]
+  else if (Array.isArray(holder)) holder.length = 0
 }
 
 function duplicates(node: unknown, path: string, lines: LineCounter): Fault[] {
@@ -153,10 +172,20 @@ function says(schema: AnySchemaObject | undefined): string {
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+const UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  B: 1,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+}
 
-/** Milliseconds of a duration such as 7d. */
-export function milliseconds(duration: string): number {
-  const unit = /[a-z]+$/.exec(duration)?.[0] ?? ''
-  return Number.parseInt(duration, 10) * (UNITS[unit] ?? Number.NaN)
+/** Milliseconds of a duration such as 7d, bytes of a size such as 512MiB. */
+export function amount(text: string): number {
+  const [, digits, unit = ''] = /^(\d+)([A-Za-z]+)$/.exec(text) ?? []
+  return Number(digits) * (UNITS[unit] ?? Number.NaN)
 }

@@ -3,7 +3,7 @@ export { type Catalogue, type Draft, defaultCatalogueDir, loadCatalogue, type To
 export type { Compatibility } from './catalogue-file.ts'
 export type { Codec } from './codec.ts'
 export type { Direction, Mismatch, Rule } from './compatibility.ts'
-export { entityKey } from './entity.ts'
+export { entityKey, parseKey, renderKey } from './entity.ts'
 export { checkEvent, eventTypes, eventTypesVersion, isEventType } from './event-types.ts'
 export * from './events.generated.ts'
 export { describeFault, type Fault, nearest, SchemaFaults } from './fault.ts'

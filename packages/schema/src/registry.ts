@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { SchemaRef } from '@weft/transport'
-import { type AvroRecord, parseAvro } from './avro-schema.ts'
+import { type AvroNode, type AvroRecord, parseAvro } from './avro-schema.ts'
 import { type Fault, pointer } from './fault.ts'
 
 /** One released version of a topic's schema. Releases are never changed, taken back or renumbered. */
@@ -32,7 +32,7 @@ export interface Registry {
 export const subjectOf = (topic: string): string => `${topic}-value`
 
 /** Equal for schemas that differ in docs, order of attributes and white space only. */
-export const fingerprint = (schema: AvroRecord): string =>
+export const fingerprint = (schema: AvroNode): string =>
   createHash('sha256')
     .update(JSON.stringify(canonical(schema)))
     .digest('hex')

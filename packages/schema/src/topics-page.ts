@@ -1,8 +1,9 @@
+import path from 'node:path'
 import type { AvroField, AvroNode, AvroSchema } from './avro-schema.ts'
 import type { Catalogue, TopicDefinition } from './catalogue.ts'
 
 /** The text of docs/topics.md: one table of all topics, then the fields of each. */
-export function generateTopicsPage({ topics, registry }: Catalogue): string {
+export function generateTopicsPage({ topics }: Catalogue): string {
   const all = [...topics.values()]
   return `${[
     '# Topics',
@@ -26,7 +27,7 @@ export function generateTopicsPage({ topics, registry }: Catalogue): string {
     ),
     ...all.flatMap(topic => [
       `## ${topic.name}`,
-      `${topic.avro.doc ?? topic.purpose} Schema [${topic.avro.name}](../schemas/${topic.name}.avsc), ${released(topic, registry.idOf(topic.schema))}.`,
+      `${topic.avro.doc ?? topic.purpose} Schema [${topic.avro.name}](../schemas/${path.basename(topic.file)}).`,
       table(
         ['Field', 'Type', 'Default', 'Meaning'],
         topic.avro.fields.map(field => [field.name, typeName(field.type), defaultOf(field), field.doc ?? '']),
@@ -35,16 +36,12 @@ export function generateTopicsPage({ topics, registry }: Catalogue): string {
   ].join('\n\n')}\n`
 }
 
-function released({ schema }: TopicDefinition, id: number | undefined): string {
-  return id === undefined ? `version ${schema.version}, not released yet` : `version ${schema.version}, id ${id}`
-}
-
 const defaultOf = (field: AvroField): string =>
   field.default === undefined ? '' : `\`${JSON.stringify(field.default)}\``
 
 function kept({ cleanup, retentionMs = 0, retentionBytes }: TopicDefinition): string {
   if (cleanup === 'compact') return 'last of each key'
-  const bytes = retentionBytes === undefined ? '' : `, at most ${retentionBytes / 2 ** 20} MiB`
+  const bytes = retentionBytes === undefined ? '' : `, at most ${retentionBytes / 2 ** 20} MiB a partition`
   return `${retentionMs % 86_400_000 === 0 ? `${retentionMs / 86_400_000} d` : `${retentionMs / 3_600_000} h`}${bytes}`
 }
 
