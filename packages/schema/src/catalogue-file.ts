@@ -92,7 +92,17 @@ export function parseCatalogue(yaml: string): { readonly file?: CatalogueFile; r
   })
   if (faults.length > 0) return { faults }
   faults.push(...duplicates(document.contents, '', lines))
-  const value: unknown = document.toJS()
+  let value: unknown
+  try {
+    value = document.toJS()
+  } catch (error) {
+    return {
+      faults: [
+        ...faults,
+        { path: '', problem: (error as Error).message, expected: 'each alias after its anchor, and few' },
+      ],
+    }
+  }
   validate(value)
   const errors = (validate.errors ?? []).filter(({ keyword }) => keyword !== 'propertyNames')
   faults.push(...errors.map(faultOf))

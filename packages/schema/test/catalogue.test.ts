@@ -151,8 +151,9 @@ test('a topic that is there twice is refused with the line of the second', async
 
 test.each([
   ['an unclosed bracket', 'topics: [', /line 1/],
+  ['an alias of nothing', 'topics: *other', /other/],
   ['a tab as indent', 'topics:\n\tthings.v1: 1', /line 2/],
-])('text that is not YAML (%s) is refused with its line', async (_, yaml, says) => {
+])('text that is not YAML (%s) is refused with what is wrong', async (_, yaml, says) => {
   await using wrong = await folder({ 'catalogue.yaml': yaml })
   expect((await faultsOf(wrong.dir))[0]?.problem).toMatch(says)
 })

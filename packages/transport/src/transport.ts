@@ -220,6 +220,7 @@ export interface TopicSpec {
   readonly topic: Topic
   readonly partitions: number
   readonly retentionMs?: number
+  /** Of each partition. */
   readonly retentionBytes?: number
   readonly cleanup?: 'delete' | 'compact'
 }
