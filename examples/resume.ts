@@ -30,8 +30,8 @@ for (let wait = 100; ; wait = Math.min(wait * 2, 5_000)) {
 }
 
 function handle(frame: Record<string, string>): void {
-  if (frame['event'] === 'alert') console.log(frame['id'], frame['data'])
-  else if (frame['event'] === 'reset') console.error(`Alerts were missed: ${frame['data']}`)
+  if (frame.event === 'alert') console.log(frame.id, frame.data)
+  else if (frame.event === 'reset') console.error(`Alerts were missed: ${frame.data}`)
   // The work is done before the place is kept: after a crash an alert may come again, and none is missed.
-  if (frame['id']) cursor = frame['id']
+  if (frame.id) cursor = frame.id
 }
