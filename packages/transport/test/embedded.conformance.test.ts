@@ -6,7 +6,9 @@ import { conformance } from '../src/conformance/index.ts'
 import { openEmbedded } from '../src/embedded/embedded.ts'
 
 /** Every write of this process fails (EFBIG) under a file size limit of 0: the disk is full, for real. */
-const limitFiles = (size: string) => execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${size}`])
+const limitFiles = async (size: string) => {
+  execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${size}`])
+}
 
 conformance('embedded', {
   guarantees: {
@@ -28,8 +30,8 @@ conformance('embedded', {
         { subject: 'orders', version: 2 },
       ],
       open: options => openEmbedded(url, options),
-      failStorage: async () => limitFiles('0:unlimited'),
-      healStorage: async () => limitFiles('unlimited:unlimited'),
+      failStorage: () => limitFiles('0:unlimited'),
+      healStorage: () => limitFiles('unlimited:unlimited'),
       async expire() {
         await using client = await openEmbedded(url)
         await client.maintain()

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import type { TopicSpec } from '../transport.ts'
+import type { From, Position, TopicSpec } from '../transport.ts'
 import type { Cases } from './fixture.ts'
 import { bodyOf, contents, gate, numbered, settled, take, until, within } from './observe.ts'
 
@@ -89,6 +89,26 @@ export function admin(test: Cases) {
     ])
     for (const [i, position] of end.entries())
       expect(transport.compare(first[i] as typeof position, position)).toBeLessThan(0)
+  })
+
+  test('positions tells where a reader from anywhere starts', async ({ transport, create, fresh }) => {
+    const topic = await create({ partitions: 3 })
+    await transport.append(topic, numbered(30, 30))
+    const old = await take(transport, topic, 30)
+    const last = Math.max(...old.map(each => each.appendedAt))
+    await until('the clock has moved', () => Date.now() > last + 1)
+    const [, , third] = await transport.append(topic, numbered(5, 5, 100), { partition: 1 })
+    const { first, end } = await transport.admin.describe(topic)
+    expect(await transport.admin.positions(topic, 'earliest')).toEqual(first)
+    expect(await transport.admin.positions(topic, 'latest')).toEqual(end)
+    const values = async (from: From) => (await contents(transport, topic, from)).map(bodyOf).sort()
+    for (const from of [{ time: 0 }, { time: last + 1 }, { after: [third as Position] }, { after: end }]) {
+      const places = await transport.admin.positions(topic, from)
+      expect(places.map(each => each.partition)).toEqual([0, 1, 2])
+      expect(await values({ after: places })).toEqual(await values(from))
+    }
+    const missing = transport.admin.positions({ name: fresh('missing') }, 'earliest')
+    await expect(missing).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 
   test('describe says NOT_FOUND for a topic that does not exist', async ({ transport, fresh }) => {

@@ -43,6 +43,7 @@ export function lifecycle(test: Cases, guarantees: Guarantees) {
       ensure: () => client.admin.ensure([{ topic, partitions: 4 }]),
       topics: () => client.admin.topics(),
       describe: () => client.admin.describe(topic),
+      positions: () => client.admin.positions(topic, 'latest'),
       groups: () => client.admin.groups(),
     }
     for (const [verb, call] of Object.entries(verbs)) {
@@ -89,13 +90,14 @@ export function lifecycle(test: Cases, guarantees: Guarantees) {
         if (count >= 20) tailing.open()
       }
     })()
+    const ended = Promise.allSettled([reading])
     const member = await client.subscribe(topic, { group }, each => void handled.push(bodyOf(each)))
     const owner = await client.transact([input], { group: fresh('group') }, () => {})
     const writer = await client.writer(fresh('writer'))
     await within('the reader', tailing.promise)
     await until('all is handled', () => handled.length === 20)
     await within('the client to close', client[Symbol.asyncDispose]())
-    await within('the reader to end', Promise.allSettled([reading]))
+    await within('the reader to end', ended)
     await within('done', Promise.all([member.done, owner.done]))
     await expect(writer.append(topic, [{ sequence: 1n, message: message('k', 'v') }])).rejects.toMatchObject({
       code: 'CLOSED',

@@ -61,6 +61,7 @@ export function retention(test: Cases) {
     const from = { after: [stored] }
     const reading = transport.read(topic, { from })[Symbol.asyncIterator]()
     await expect(within('an answer', reading.next())).rejects.toMatchObject({ code: 'POSITION_GONE' })
+    await expect(transport.admin.positions(topic, from)).rejects.toMatchObject({ code: 'POSITION_GONE' })
     const joined = transport.subscribe(topic, { group: fresh('group'), from }, () => {}).then(running => running.done)
     await expect(within('an answer', joined)).rejects.toMatchObject({ code: 'POSITION_GONE' })
     // After the last one that is gone comes all that is there: nothing is left out.

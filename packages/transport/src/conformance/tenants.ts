@@ -101,6 +101,7 @@ export function tenants(test: Cases) {
       },
       ensure: () => client.admin.ensure([{ topic, partitions: 1 }]),
       describe: () => client.admin.describe(topic),
+      positions: () => client.admin.positions(topic, 'latest'),
     }
     for (const [verb, call] of Object.entries(verbs)) {
       const outcome = await within(
