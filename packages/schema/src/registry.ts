@@ -143,8 +143,7 @@ export async function writeRelease(dir: string, topic: string, text: string): Pr
   }
   await mkdir(path.join(dir, 'released', topic), { recursive: true })
   await replace(path.join(dir, 'released', topic, `${release.version}.avsc`), text)
-  const lines = [...index, release].map(entry => `  ${JSON.stringify(entry)}`)
-  await replace(file, `[\n${lines.join(',\n')}\n]\n`)
+  await replace(file, `${JSON.stringify([...index, release], null, 2)}\n`)
   return release
 }
 

@@ -11,6 +11,9 @@ export function generateTopicsPage({ topics }: Catalogue): string {
       '`pnpm --filter @weft/schema generate`; change those. The key is a template: fields in braces, `{a|b}` the first of\n' +
       'them that is not null. A compacted topic keeps the last record of each key. Compatibility is what `weft schemas check`\n' +
       'holds a new version of the schema to.',
+    'To change a schema: edit its .avsc file, run the command above, then `weft schemas check`, which names what would break\n' +
+      'whom. `weft schemas release` writes it down as the next version, with an id that stays; records of all released\n' +
+      'versions are read as of the current schema from then on.',
     table(
       ['Topic', 'Purpose', 'Key', 'Partitions', 'Kept', 'Compatibility', 'Owner', 'Producers', 'Consumers'],
       all.map(topic => [
