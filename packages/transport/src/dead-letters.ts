@@ -1,6 +1,10 @@
 import { HEADERS, header } from './message.ts'
 import { type Header, type Message, type Received, type Topic, WeftError } from './transport.ts'
 
+/** A dead letter may have this many bytes more than other messages: the largest one must find its place too. */
+export const DEAD_LETTER_BYTES = 16 * 1024
+const ERROR_LENGTH = 2000
+
 /** Where a topic's dead letters go unless told otherwise. */
 export const deadLettersOf = (topic: Topic): Topic => ({ ...topic, name: `${topic.name}.dlq` })
 
@@ -15,7 +19,7 @@ export function deadLetter(
       HEADERS.origin,
       `${failure.cluster}/${message.topic.name}/${message.position.partition}/${message.position.at}`,
     ),
-    header(HEADERS.error, error instanceof Error ? error.message : String(error)),
+    header(HEADERS.error, (error instanceof Error ? error.message : String(error)).slice(0, ERROR_LENGTH)),
     header(HEADERS.errorCode, codeOf(error)),
     header(HEADERS.attempts, String(failure.attempts)),
     header(HEADERS.failedAt, String(Date.now())),

@@ -1,9 +1,19 @@
 import { backoff, pause, retryOf } from './backoff.ts'
 import { isRetryable } from './dead-letters.ts'
-import { type Process, type Received, type Retry, type Transaction, WeftError } from './transport.ts'
+import {
+  type Message,
+  type Process,
+  type Received,
+  type Retry,
+  type Topic,
+  type Transaction,
+  WeftError,
+} from './transport.ts'
 
 /** A transaction that a transport has open for one batch. */
 export interface OpenTransaction extends Transaction {
+  /** Appends a dead letter, which may be larger than other messages by what its headers say of it. */
+  bury(topic: Topic, letter: Message): void
   /**
    * Makes appended messages, state and the batch's positions visible together; resolves when they are durable. FENCED if
    * another member has the partition; a retryable error if nothing of it happened and the batch may be taken again.
@@ -24,8 +34,8 @@ export interface Source {
 
 export interface ProcessingOptions {
   readonly retry?: Retry | undefined
-  /** Appends the dead letter in the transaction. */
-  readonly deadLetter: (transaction: Transaction, message: Received, error: unknown, attempts: number) => void
+  /** The dead letter of a message, and where it goes. */
+  readonly deadLetter: (message: Received, error: unknown, attempts: number) => { topic: Topic; letter: Message }
 }
 
 /**
@@ -42,13 +52,10 @@ export async function processAll(source: Source, process: Process, options: Proc
     for (const message of batch) {
       const failure = await attempt(source, [message], process, options.retry)
       if (source.signal.aborted) return
-      if (failure)
-        await attempt(
-          source,
-          [message],
-          (_, tx) => options.deadLetter(tx, message, failure.error, failure.attempts),
-          options.retry,
-        )
+      if (failure) {
+        const { topic, letter } = options.deadLetter(message, failure.error, failure.attempts)
+        await attempt(source, [message], (_, transaction) => transaction.bury(topic, letter), options.retry)
+      }
       if (source.signal.aborted) return
     }
   }
@@ -58,7 +65,7 @@ export async function processAll(source: Source, process: Process, options: Proc
 async function attempt(
   source: Source,
   batch: readonly Received[],
-  process: Process,
+  process: (batch: readonly Received[], transaction: OpenTransaction) => Promise<void> | void,
   retry: Retry | undefined,
 ): Promise<{ error: unknown; attempts: number } | undefined> {
   const { signal } = source

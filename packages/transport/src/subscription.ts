@@ -24,6 +24,9 @@ export interface SubscriptionOptions {
 /** How far messages may be settled ahead of the oldest one that is not: what is read again after a crash, at most. */
 const WINDOW = 65_536
 
+/** How many messages may wait behind keys that are held back, so that others find theirs: only while places are free. */
+const LOOK_AHEAD = 10_000
+
 /** The policy of `subscribe`, the same for every transport: order per key, retries, dead letters, the bound on unacked. */
 export class Subscription {
   readonly #options: SubscriptionOptions
@@ -43,10 +46,11 @@ export class Subscription {
     const stop = new AbortController()
     const signal = AbortSignal.any([feed.signal, stop.signal])
     const partition = new Partition(feed, signal, () => stop.abort())
+    const unwatch = this.#slots.watch(() => partition.wake())
     const lanes = new Map<string, Received[]>()
     for (let messages = await feed.next(); messages && !signal.aborted; messages = await feed.next()) {
       for (const message of messages) {
-        await partition.room(this.#options.maxUnacked)
+        await partition.room(() => (this.#slots.free > 0 ? LOOK_AHEAD : this.#options.maxUnacked))
         if (signal.aborted) break
         const settle = partition.add(message.position)
         const lane = this.#laneOf(message)
@@ -62,7 +66,7 @@ export class Subscription {
         }
       }
     }
-    await partition.finish()
+    await partition.finish().finally(unwatch)
   }
 
   /** Messages of one lane are handled one after the other. */
@@ -135,7 +139,11 @@ class Partition {
     this.#feed = feed
     this.#signal = signal
     this.#stop = stop
-    signal.addEventListener('abort', () => this.#wakeReader?.())
+    signal.addEventListener('abort', () => this.wake())
+  }
+
+  wake(): void {
+    this.#wakeReader?.()
   }
 
   add(position: Position): () => boolean {
@@ -143,8 +151,8 @@ class Partition {
   }
 
   /** Waits while too many messages wait behind their keys, or the oldest unsettled one lies too far back. */
-  async room(maxWaiting: number): Promise<void> {
-    while (!this.#signal.aborted && (this.settlers.size >= maxWaiting * 2 || this.#window.size >= WINDOW))
+  async room(most: () => number): Promise<void> {
+    while (!this.#signal.aborted && (this.settlers.size >= most() || this.#window.size >= WINDOW))
       await new Promise<void>(resolve => {
         this.#wakeReader = resolve
       })
@@ -162,7 +170,7 @@ class Partition {
   settled(message: Received): void {
     const moved = this.settlers.get(message)?.()
     this.settlers.delete(message)
-    this.#wakeReader?.()
+    this.wake()
     if (moved) this.#committing ??= this.#commit()
   }
 
@@ -202,9 +210,20 @@ class Partition {
 class Slots {
   #free: number
   readonly #line: (() => void)[] = []
+  readonly #watching = new Set<() => void>()
 
   constructor(count: number) {
     this.#free = count
+  }
+
+  get free(): number {
+    return this.#free
+  }
+
+  /** Calls back when a place got free that nobody waited for. */
+  watch(listener: () => void): () => void {
+    this.#watching.add(listener)
+    return () => this.#watching.delete(listener)
   }
 
   /** True with a place taken; false, and without one, if the signal aborts before. */
@@ -231,6 +250,9 @@ class Slots {
   give(): void {
     const next = this.#line.shift()
     if (next) next()
-    else this.#free++
+    else {
+      this.#free++
+      for (const listener of this.#watching) listener()
+    }
   }
 }

@@ -1,5 +1,5 @@
 import { partitionOf } from '../partitioner.ts'
-import type { AppendOptions, Message, SchemaRef, Topic } from '../transport.ts'
+import type { AppendOptions, Message, Topic } from '../transport.ts'
 import { type Chunk, check, encode } from './batch.ts'
 import type { WriteTransaction } from './committer.ts'
 import { checkPartition } from './reader.ts'
@@ -9,16 +9,19 @@ import type { TopicEntry, Topics } from './topics.ts'
 /** Keyless messages go to one partition this many at a time. */
 const STICKY = 64
 
-/** Messages that were checked, and encoded unless a schema is new: then the transaction that gives it an id does it. */
+/** Messages that were checked and encoded, by partition. */
 export interface Prepared {
   readonly entry: TopicEntry
+  readonly bytes: number
+  readonly parts: readonly Part[]
+}
+
+interface Part {
+  readonly partition: number
   readonly count: number
-  readonly parts: {
-    partition: number
-    messages: readonly Message[]
-    places: readonly number[] | undefined
-    chunks: Chunk[] | undefined
-  }[]
+  /** Where in the order given the part's messages stand; undefined if they are all. */
+  readonly places: readonly number[] | undefined
+  readonly chunks: readonly Chunk[]
 }
 
 export class Appender {
@@ -31,48 +34,64 @@ export class Appender {
     this.#topics = topics
   }
 
-  /** Throws what is wrong with them: NOT_FOUND, DENIED, INVALID, TOO_LARGE. */
-  prepare(topic: Topic, messages: readonly Message[], { partition }: AppendOptions = {}): Prepared {
+  /** Throws what is wrong with them: NOT_FOUND, DENIED, INVALID, TOO_LARGE. Nothing given is referred to afterwards. */
+  prepare(
+    topic: Topic,
+    messages: readonly Message[],
+    { partition, maxBytes }: AppendOptions & { readonly maxBytes?: number } = {},
+  ): Prepared {
     const entry = this.#topics.resolve(topic)
     if (partition !== undefined) checkPartition(entry, partition)
-    let known = true
-    for (const message of messages) {
-      check(message)
-      if (message.schema && this.#store.schemaId(message.schema) === undefined) known = false
-    }
+    for (const message of messages) check(message, maxBytes)
     const { partitions } = entry.spec
-    const parts: Prepared['parts'] = []
-    if (partition !== undefined || partitions === 1) {
-      parts.push({ partition: partition ?? 0, messages, places: undefined, chunks: undefined })
-    } else {
-      const groups = new Map<number, { messages: Message[]; places: number[] }>()
-      messages.forEach((message, place) => {
-        const target = message.key
-          ? partitionOf(message.key, partitions)
-          : Math.floor(this.#keyless++ / STICKY) % partitions
-        const group = groups.get(target)
-        if (group) {
-          group.messages.push(message)
-          group.places.push(place)
-        } else groups.set(target, { messages: [message], places: [place] })
-      })
-      for (const [target, group] of groups) parts.push({ partition: target, ...group, chunks: undefined })
-    }
-    if (known) for (const part of parts) part.chunks = encode(part.messages, this.#knownId)
-    return { entry, count: messages.length, parts }
+    if (partition !== undefined || partitions === 1)
+      return prepared(entry, [this.#part(partition ?? 0, messages, undefined)])
+    const groups = new Map<number, { messages: Message[]; places: number[] }>()
+    messages.forEach((message, place) => {
+      const target = message.key ? partitionOf(message.key, partitions) : this.#next(partitions)
+      const group = groups.get(target)
+      if (group) {
+        group.messages.push(message)
+        group.places.push(place)
+      } else groups.set(target, { messages: [message], places: [place] })
+    })
+    return prepared(
+      entry,
+      [...groups].map(([target, group]) => this.#part(target, group.messages, group.places)),
+    )
   }
 
-  #knownId = (ref: SchemaRef | undefined): number => (ref === undefined ? 0 : (this.#store.schemaId(ref) as number))
+  #next(partitions: number): number {
+    return Math.floor(this.#keyless++ / STICKY) % partitions
+  }
 
-  /** The first offset of each part. */
+  #part(partition: number, messages: readonly Message[], places: readonly number[] | undefined): Part {
+    return { partition, places, count: messages.length, chunks: encode(messages, this.#store.schemaId) }
+  }
+
+  /** Appends them on their own; resolves with what `apply` returns. */
+  append(prepared: Prepared): Promise<number[]> {
+    return this.#store.committer.commit(transaction => {
+      transaction.reserve(prepared.bytes)
+      return this.apply(transaction, prepared)
+    })
+  }
+
+  /** The first offset of each part; room for it was reserved. */
   apply(transaction: WriteTransaction, { entry, parts }: Prepared): number[] {
-    return parts.map(({ partition, messages, chunks }) => {
+    return parts.map(({ partition, chunks }) => {
       let first: number | undefined
-      for (const chunk of chunks ?? encode(messages, transaction.schemaId)) {
+      for (const chunk of chunks) {
+        for (const { at, ref } of chunk.missing) chunk.bytes.writeUInt32LE(transaction.schemaId(ref), at)
         const base = transaction.append(entry.id, partition, chunk)
         first ??= base
       }
       return first ?? 0
     })
   }
+}
+
+function prepared(entry: TopicEntry, parts: readonly Part[]): Prepared {
+  const bytes = parts.reduce((sum, { chunks }) => chunks.reduce((size, chunk) => size + chunk.bytes.length, sum), 0)
+  return { entry, parts, bytes }
 }

@@ -19,6 +19,8 @@ export const MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 export interface Chunk {
   readonly bytes: Buffer
   readonly count: number
+  /** Where ids of schemas are missing that the store does not know yet. */
+  readonly missing: { readonly at: number; readonly ref: SchemaRef }[]
 }
 
 const names = new Map<string, Buffer>()
@@ -38,7 +40,7 @@ function sizeOf(message: Message): number {
 }
 
 /** Throws unless the message can be stored: INVALID for a field of the wrong type, TOO_LARGE above the limit. */
-export function check(message: Message): void {
+export function check(message: Message, maxBytes = MAX_MESSAGE_BYTES): void {
   const { key, value, time, headers } = message
   if (key !== undefined && !(key instanceof Uint8Array)) throw invalid('key', 'a Uint8Array or undefined', key)
   if (value !== null && !(value instanceof Uint8Array)) throw invalid('value', 'a Uint8Array or null', value)
@@ -54,15 +56,15 @@ export function check(message: Message): void {
       size += nameBytes(name).length + content.length
     }
   }
-  if (size > MAX_MESSAGE_BYTES)
-    throw new WeftError('TOO_LARGE', `a message of ${size} bytes: key, value and headers may have ${MAX_MESSAGE_BYTES}`)
+  if (size > maxBytes)
+    throw new WeftError('TOO_LARGE', `a message of ${size} bytes: key, value and headers may have ${maxBytes}`)
 }
 
 const invalid = (field: string, expected: string, got: unknown) =>
   new WeftError('INVALID', `a message's ${field} must be ${expected}, not ${got === null ? 'null' : typeof got}`)
 
-/** Encodes messages of one partition, in order. `schemaId` answers 0 for a message without a schema. */
-export function encode(messages: readonly Message[], schemaId: (ref: SchemaRef | undefined) => number): Chunk[] {
+/** Encodes messages of one partition, in order. `schemaId` answers undefined for a schema that has no id yet. */
+export function encode(messages: readonly Message[], schemaId: (ref: SchemaRef) => number | undefined): Chunk[] {
   const chunks: Chunk[] = []
   for (let from = 0; from < messages.length; ) {
     let to = from
@@ -71,26 +73,26 @@ export function encode(messages: readonly Message[], schemaId: (ref: SchemaRef |
     while (to < messages.length && size + sizeOf(messages[to] as Message) <= BATCH_BYTES)
     const bytes = Buffer.allocUnsafeSlow(size)
     const view = new DataView(bytes.buffer, bytes.byteOffset, size)
+    const missing: { at: number; ref: SchemaRef }[] = []
     let at = BATCH_HEADER
-    for (let i = from; i < to; i++) at = write(bytes, view, at, messages[i] as Message, schemaId)
-    chunks.push({ bytes, count: to - from })
+    for (let i = from; i < to; i++) {
+      const message = messages[i] as Message
+      const id = message.schema ? schemaId(message.schema) : 0
+      if (message.schema && id === undefined) missing.push({ at: at + 20, ref: message.schema })
+      at = write(bytes, view, at, message, id ?? 0)
+    }
+    chunks.push({ bytes, count: to - from, missing })
     from = to
   }
   return chunks
 }
 
-function write(
-  bytes: Buffer,
-  view: DataView,
-  start: number,
-  message: Message,
-  schemaId: (ref: SchemaRef | undefined) => number,
-): number {
+function write(bytes: Buffer, view: DataView, start: number, message: Message, schemaId: number): number {
   const { key, value, headers } = message
   view.setFloat64(start + 4, message.time, true)
   view.setInt32(start + 12, key === undefined ? -1 : key.length, true)
   view.setInt32(start + 16, value === null ? -1 : value.length, true)
-  view.setUint32(start + 20, schemaId(message.schema), true)
+  view.setUint32(start + 20, schemaId, true)
   view.setUint16(start + 24, headers?.length ?? 0, true)
   let at = start + RECORD_HEADER
   if (key) {

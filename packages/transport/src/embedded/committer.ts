@@ -112,12 +112,27 @@ export class WriteTransaction {
   readonly #store: Store
   readonly #maxBytes: number
   readonly #growths = new Map<number, Growth>()
-  readonly now = Date.now()
+  readonly #now = Date.now()
   #changed = false
+  /** Change of the bytes in all logs, and how many of them are only promised so far. */
+  #bytes = 0
+  #reserved = 0
 
   constructor(store: Store, maxBytes: number) {
     this.#store = store
     this.#maxBytes = maxBytes
+  }
+
+  /** To be asked before appending. UNAVAILABLE if the store would outgrow what it may have. */
+  reserve(bytes: number): void {
+    if (this.#maxBytes === Number.POSITIVE_INFINITY) return
+    const stored = (this.#store.number(KEY.bytes) ?? 0) + this.#bytes + this.#reserved
+    if (stored + bytes > this.#maxBytes)
+      throw new WeftError(
+        'UNAVAILABLE',
+        `the store in "${this.#store.directory}" is full: it holds ${stored} of ${this.#maxBytes} bytes, and ${bytes} were to come`,
+      )
+    this.#reserved += bytes
   }
 
   /** The offset of the chunk's first record. */
@@ -154,6 +169,26 @@ export class WriteTransaction {
     this.#store.meta.removeSync(key)
   }
 
+  /** Takes bytes away from a partition, and what lies before `first`. */
+  shrink(topic: number, partition: number, bytes: number, first?: number): void {
+    this.#bytes -= bytes
+    const growth = this.#growths.get(topic * 65_536 + partition)
+    const before = growth?.ends ?? this.#store.ends(topic, partition)
+    const ends = { ...before, bytes: before.bytes - bytes, first: first ?? before.first }
+    if (growth) growth.ends = ends
+    else this.put(KEY.partition(topic, partition), encodeEnds(ends))
+  }
+
+  putBatch(topic: number, partition: number, base: number, bytes: Buffer): void {
+    this.#changed = true
+    this.#store.log.putSync(logKey(topic, partition, base), bytes)
+  }
+
+  removeBatch(topic: number, partition: number, base: number): void {
+    this.#changed = true
+    this.#store.log.removeSync(logKey(topic, partition, base))
+  }
+
   putState(key: Buffer, value: Buffer | Uint8Array | undefined): void {
     this.#changed = true
     if (value === undefined) this.#store.state.removeSync(key)
@@ -169,9 +204,9 @@ export class WriteTransaction {
   }
 
   /** The id of a schema, given to it if it is new. */
-  schemaId = (ref: SchemaRef | undefined): number => {
+  schemaId(ref: SchemaRef): number {
     const known = this.#store.schemaId(ref, false)
-    if (known !== undefined || !ref) return known ?? 0
+    if (known !== undefined) return known
     const id = this.newId('schema')
     this.putNumber(KEY.schema(ref.subject, ref.version), id)
     this.putJson(KEY.schemaId(id), { subject: ref.subject, version: ref.version })
@@ -179,18 +214,21 @@ export class WriteTransaction {
   }
 
   /** Raises the number that members of the group watch. */
-  touchGroup(group: number): void {
+  touchGroup(group: number): number {
     const key = KEY.groupVersion(group)
-    this.putNumber(key, (this.#store.number(key) ?? 0) + 1)
+    const version = (this.#store.number(key) ?? 0) + 1
+    this.putNumber(key, version)
+    return version
   }
 
   finish(): void {
     for (const growth of this.#growths.values()) this.#write(growth)
+    if (this.#bytes !== 0) this.putNumber(KEY.bytes, (this.#store.number(KEY.bytes) ?? 0) + this.#bytes)
     if (this.#changed) this.putNumber(KEY.version, (this.#store.number(KEY.version) ?? 0) + 1)
   }
 
   #write({ topic, partition, ends, chunks }: Growth): void {
-    const appendedAt = Math.max(this.now, ends.appendedAt)
+    const appendedAt = Math.max(this.#now, ends.appendedAt)
     let offset = ends.next - chunks.reduce((sum, chunk) => sum + chunk.count, 0)
     let stored = 0
     for (let from = 0; from < chunks.length; ) {
@@ -209,6 +247,7 @@ export class WriteTransaction {
       stored += size
       from = to
     }
+    this.#bytes += stored
     this.put(KEY.partition(topic, partition), encodeEnds({ ...ends, appendedAt, bytes: ends.bytes + stored }))
   }
 }

@@ -24,7 +24,7 @@ import {
 import { Appender } from './appender.ts'
 import { backupTo } from './backup.ts'
 import { MAX_MESSAGE_BYTES } from './batch.ts'
-import { Janitor, type Maintenance } from './janitor.ts'
+import type { Maintenance } from './janitor.ts'
 import { groupLags } from './lags.ts'
 import { offsetAt, positionAt, read, startOf } from './reader.ts'
 import { subscribe, transact } from './running.ts'
@@ -94,7 +94,6 @@ class Embedded implements EmbeddedTransport {
   readonly #store: Store
   readonly #topics: Topics
   readonly #appender: Appender
-  readonly #janitor: Janitor
   readonly #identity: { readonly clientId: string; readonly sessionMs: number }
   readonly #members = new Set<Running>()
   readonly #closed = new AbortController()
@@ -104,7 +103,6 @@ class Embedded implements EmbeddedTransport {
     this.#store = store
     this.#topics = new Topics(store, tenant)
     this.#appender = new Appender(store, this.#topics)
-    this.#janitor = new Janitor(store)
     this.#identity = identity
     this.cluster = store.cluster
     this.admin = {
@@ -123,12 +121,11 @@ class Embedded implements EmbeddedTransport {
     this.#open()
     const prepared = this.#appender.prepare(topic, messages, options)
     if (messages.length === 0) return []
-    const offsets = await this.#store.committer.commit(transaction => this.#appender.apply(transaction, prepared))
+    const offsets = await this.#appender.append(prepared)
     const positions = new Array<Position>(messages.length)
-    prepared.parts.forEach(({ partition, messages, places }, part) => {
+    prepared.parts.forEach(({ partition, count, places }, part) => {
       const first = offsets[part] as number
-      for (let i = 0; i < messages.length; i++)
-        positions[places ? (places[i] as number) : i] = positionAt(partition, first + i)
+      for (let i = 0; i < count; i++) positions[places ? (places[i] as number) : i] = positionAt(partition, first + i)
     })
     return positions
   }
@@ -173,7 +170,7 @@ class Embedded implements EmbeddedTransport {
   }
 
   async writer(name: string): Promise<Writer> {
-    return EmbeddedWriter.open(name, this.#store, this.#open(), this.#appender)
+    return EmbeddedWriter.open(name, this.#store, this.#open(), this.#appender, this.#closed.signal)
   }
 
   compare(a: Position, b: Position): number {
@@ -182,7 +179,7 @@ class Embedded implements EmbeddedTransport {
 
   async maintain(): Promise<Maintenance> {
     this.#open()
-    return this.#janitor.maintain()
+    return this.#store.janitor.maintain()
   }
 
   async backup(directory: string): Promise<void> {
@@ -237,7 +234,6 @@ class Embedded implements EmbeddedTransport {
 
   async #close(): Promise<void> {
     this.#closed.abort()
-    await this.#janitor.close()
     await Promise.allSettled([...this.#members].map(member => member[Symbol.asyncDispose]()))
     await this.#store.release()
   }

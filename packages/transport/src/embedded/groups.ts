@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type From, WeftError } from '../transport.ts'
+import { type From, type SubscribeOptions, WeftError } from '../transport.ts'
 import type { WriteTransaction } from './committer.ts'
 import { after, KEY } from './keys.ts'
 import { startOf } from './reader.ts'
@@ -11,9 +11,13 @@ export interface MemberRecord extends Process {
   readonly id: string
   readonly clientId: string
   readonly topics: readonly number[]
-  readonly exclusive: boolean
+  readonly mode: Mode
   readonly sessionMs: number
+  /** Members that joined earlier come first where partitions can't be shared evenly. */
+  readonly joined: number
 }
+
+type Mode = NonNullable<SubscribeOptions['mode']>
 
 /** Whoever has a partition. The epoch rises with each claim, so that whoever had it before can be told apart. */
 export interface Owner {
@@ -33,7 +37,7 @@ export interface Claim {
 export interface MemberOptions {
   readonly group: string
   readonly from: From
-  readonly exclusive: boolean
+  readonly mode: Mode
   readonly clientId: string
   readonly sessionMs: number
 }
@@ -58,6 +62,7 @@ export class Member {
   readonly #leaving = new AbortController()
   readonly #group: number
   #loop: Promise<void> | undefined
+  #ending: Promise<void> | undefined
   #fail: (error: unknown) => void = () => {}
   #finish: () => void = () => {}
 
@@ -71,8 +76,13 @@ export class Member {
     store.session.beat(options.sessionMs)
     const group = await store.committer.commit(transaction => groupId(store, transaction, options.group))
     const member = new Member(store, group, entries, options, work)
-    await member.#register()
-    await member.#balance()
+    try {
+      await member.#register()
+      await member.#balance()
+    } catch (error) {
+      await member.#end(error)
+      throw error
+    }
     member.#loop = member.#run()
     return member
   }
@@ -102,19 +112,29 @@ export class Member {
 
   /** Gives everything up, in order, and leaves. */
   async leave(): Promise<void> {
-    if (!this.#leaving.signal.aborted) {
+    this.#leaving.abort()
+    await this.#loop
+    await this.#end()
+    await this.done.catch(() => {})
+  }
+
+  /** Also the way out when the member can't go on: nothing is handled any more, others take over at once. */
+  #end(error?: unknown): Promise<void> {
+    this.#ending ??= (async () => {
       this.#leaving.abort()
-      await this.#loop
-      await Promise.all([...this.held.values()].map(held => this.#release(held)))
-      await this.#store.committer
-        .commit(transaction => {
+      try {
+        await Promise.all([...this.held.values()].map(held => this.#release(held)))
+        await this.#store.committer.commit(transaction => {
           transaction.remove(KEY.member(this.#group, this.id))
           transaction.touchGroup(this.#group)
         })
-        .catch(ignoreClosed)
-      this.#finish()
-    }
-    await this.done.catch(() => {})
+      } catch {
+        // The store can't be written, or was closed: the session's end tells the others.
+      }
+      if (error) this.#fail(error)
+      else this.#finish()
+    })()
+    return this.#ending
   }
 
   /** FENCED unless the claim still is this member's; to be called in the transaction that depends on it. */
@@ -136,7 +156,7 @@ export class Member {
     let checked = performance.now()
     const every = Math.min(500, this.#options.sessionMs / 4)
     while (!signal.aborted) {
-      await this.#store.watch.next(AbortSignal.any([signal, AbortSignal.timeout(every)]))
+      await this.#store.watch.next(signal, every)
       if (signal.aborted) return
       const current = this.#version()
       if (current === version && performance.now() - checked < every) continue
@@ -146,8 +166,7 @@ export class Member {
         await this.#balance()
       } catch (error) {
         if (error instanceof WeftError && error.retryable) continue
-        if (error instanceof WeftError && error.code === 'CLOSED') return
-        this.#fail(error)
+        await this.#end(error)
         return
       }
     }
@@ -158,23 +177,23 @@ export class Member {
   }
 
   #register(): Promise<void> {
-    const record: MemberRecord = {
+    const record: Omit<MemberRecord, 'joined'> = {
       ...this.#store.session.process,
       id: this.id,
       clientId: this.#options.clientId,
       topics: this.#entries.map(entry => entry.id),
-      exclusive: this.#options.exclusive,
+      mode: this.#options.mode,
       sessionMs: this.#options.sessionMs,
     }
     return this.#store.committer.commit(transaction => {
       for (const rival of this.#members().filter(member => this.#isRival(member) && this.#isLive(member)))
-        if (rival.exclusive || record.exclusive)
+        if (rival.mode === 'exclusive' || record.mode === 'exclusive')
           throw new WeftError(
             'FENCED',
             `group "${this.#options.group}" is exclusive and has a member already: ${rival.clientId}`,
           )
-      transaction.putJson(KEY.member(this.#group, this.id), record)
-      transaction.touchGroup(this.#group)
+      const joined = transaction.touchGroup(this.#group)
+      transaction.putJson(KEY.member(this.#group, this.id), { ...record, joined } satisfies MemberRecord)
     })
   }
 
@@ -192,15 +211,13 @@ export class Member {
   }
 
   async #balance(): Promise<void> {
+    if (!this.#members().some(member => member.id === this.id)) await this.#register()
     const members = this.#members()
-    const live = members.filter(member => this.#isLive(member))
-    if (!live.some(member => member.id === this.id)) await this.#register()
+    const live = members.filter(member => member.id === this.id || this.#isLive(member))
     const dead = members.filter(member => !live.includes(member))
     const partitions = this.#entries[0]?.spec.partitions ?? 0
-    const sharing = [this.id, ...live.filter(member => this.#isRival(member)).map(member => member.id)].sort()
-    const quota =
-      Math.floor(partitions / sharing.length) + (sharing.indexOf(this.id) < partitions % sharing.length ? 1 : 0)
-    const surplus = [...this.held.values()].slice(quota)
+    const quota = this.#quota(live, partitions)
+    const surplus = this.#options.mode === 'failover' ? [] : [...this.held.values()].slice(quota)
     await Promise.all(surplus.map(held => this.#release(held)))
     if (this.held.size >= quota || this.#leaving.signal.aborted) return
     const living = new Set(live.map(member => member.id).filter(id => id !== this.id))
@@ -219,6 +236,16 @@ export class Member {
       return claimed
     })
     for (const claim of claims) this.#start(claim)
+  }
+
+  /** How many partitions the member should have, as every other live member computes it too. */
+  #quota(live: readonly MemberRecord[], partitions: number): number {
+    if (this.#options.mode === 'failover') return partitions
+    const sharing = live
+      .filter(member => member.id === this.id || this.#isRival(member))
+      .sort((a, b) => a.joined - b.joined)
+    const rank = sharing.findIndex(member => member.id === this.id)
+    return Math.floor(partitions / sharing.length) + (rank < partitions % sharing.length ? 1 : 0)
   }
 
   /** A member that joined meanwhile is in nobody's set of the living, but owns nothing either that was free before. */
@@ -254,8 +281,8 @@ export class Member {
   #lost(held: Held, error: unknown): void {
     held.stop.abort()
     if (this.held.get(held.partition) === held) this.held.delete(held.partition)
-    if (error instanceof WeftError && (error.code === 'FENCED' || error.code === 'CLOSED')) return
-    this.#fail(error)
+    if (error instanceof WeftError && error.code === 'FENCED') return
+    void this.#end(error)
   }
 
   async #release(held: Held): Promise<void> {
@@ -263,21 +290,15 @@ export class Member {
     await held.done
     if (this.held.get(held.partition) !== held) return
     this.held.delete(held.partition)
-    await this.#store.committer
-      .commit(transaction => {
-        for (const [topic, epoch] of held.epochs) {
-          const key = KEY.owner(this.#group, topic, held.partition)
-          const owner = this.#store.json<Owner>(key)
-          if (owner?.member === this.id && owner.epoch === epoch) transaction.putJson(key, { member: '', epoch })
-        }
-        transaction.touchGroup(this.#group)
-      })
-      .catch(ignoreClosed)
+    await this.#store.committer.commit(transaction => {
+      for (const [topic, epoch] of held.epochs) {
+        const key = KEY.owner(this.#group, topic, held.partition)
+        const owner = this.#store.json<Owner>(key)
+        if (owner?.member === this.id && owner.epoch === epoch) transaction.putJson(key, { member: '', epoch })
+      }
+      transaction.touchGroup(this.#group)
+    })
   }
-}
-
-function ignoreClosed(error: unknown): void {
-  if (!(error instanceof WeftError && error.code === 'CLOSED')) throw error
 }
 
 export function groupId(store: Store, transaction: WriteTransaction, name: string): number {

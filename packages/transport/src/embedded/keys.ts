@@ -25,7 +25,16 @@ export const KEY = {
   ids: named('n', ''),
   /** Raised by every transaction: a reader that sees it unchanged has seen everything. */
   version: named('v', ''),
+  /** Bytes of all logs together. */
+  bytes: named('b', ''),
   janitor: named('j', ''),
+  /** How far a compacted partition was cleaned. */
+  cleaned(topic: number, partition: number) {
+    const bytes = key('k', 6)
+    bytes.writeUInt32BE(topic, 1)
+    bytes.writeUInt16BE(partition, 5)
+    return bytes
+  },
   topic: (identity: string) => named('t', identity),
   partition(topic: number, partition: number) {
     const bytes = key('p', 6)

@@ -92,6 +92,8 @@ export function read(
 ): AsyncIterable<readonly Received[]> {
   const asked = partitions ?? Array.from({ length: entry.spec.partitions }, (_, i) => i)
   for (const partition of asked) checkPartition(entry, partition)
+  if (typeof from === 'object' && 'after' in from)
+    for (const { partition } of from.after) checkPartition(entry, partition)
   const offsets = new Map(asked.map(partition => [partition, startOf(store, entry, partition, from)]))
   const stop = signal ? AbortSignal.any([signal, closed]) : closed
   return tail(store, entry, topic, offsets, maxBytes, stop, closed)

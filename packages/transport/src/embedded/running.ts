@@ -1,4 +1,4 @@
-import { deadLetter } from '../dead-letters.ts'
+import { DEAD_LETTER_BYTES, deadLetter } from '../dead-letters.ts'
 import { processAll, type Source } from '../processing.ts'
 import { Subscription } from '../subscription.ts'
 import type {
@@ -10,10 +10,10 @@ import type {
   Running,
   SubscribeOptions,
   Topic,
-  Transaction,
   TransactOptions,
 } from '../transport.ts'
 import type { Appender } from './appender.ts'
+import { MAX_MESSAGE_BYTES } from './batch.ts'
 import { type Claim, Member, type MemberOptions } from './groups.ts'
 import { KEY } from './keys.ts'
 import { appendedAt, fetch, offsetAt } from './reader.ts'
@@ -79,15 +79,14 @@ export async function subscribe(
       maxUnacked,
       retry,
       deadLetter: async (message, error, attempts) => {
-        const letter = appender.prepare(deadLetters, [
-          deadLetter(message, { cluster: store.cluster, group, attempts, error }),
-        ])
-        await store.committer.commit(transaction => appender.apply(transaction, letter))
+        const letter = deadLetter(message, { cluster: store.cluster, group, attempts, error })
+        const prepared = appender.prepare(deadLetters, [letter], { maxBytes: MAX_MESSAGE_BYTES + DEAD_LETTER_BYTES })
+        await appender.append(prepared)
       },
     },
     handle,
   )
-  const options = { group, from, exclusive: mode === 'exclusive', ...identity }
+  const options = { group, from, mode, ...identity }
   const member = await Member.join(store, [entry], options, (claim, self) => {
     const cursor = new Cursor(store, [input], self, claim)
     return subscription.serve({
@@ -117,14 +116,15 @@ export async function transact(
   const moved = new Map<string, number>()
   const policy = {
     retry,
-    deadLetter: (transaction: Transaction, message: Received, error: unknown, attempts: number) => {
+    deadLetter: (message: Received, error: unknown, attempts: number) => {
       const input = inputs.findIndex(({ topic }) => identityOf(topic) === identityOf(message.topic))
-      transaction.append(deadLetters[input] as Topic, [
-        deadLetter(message, { cluster: store.cluster, group, attempts, error }),
-      ])
+      return {
+        topic: deadLetters[input] as Topic,
+        letter: deadLetter(message, { cluster: store.cluster, group, attempts, error }),
+      }
     },
   }
-  const options = { group, from, exclusive: false, ...identity }
+  const options = { group, from, mode: 'key-shared' as const, ...identity }
   const entries = inputs.map(({ entry }) => entry)
   const member = await Member.join(store, entries, options, (claim, self) => {
     const cursor = new Cursor(store, inputs, self, claim, maxCount)

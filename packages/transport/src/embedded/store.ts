@@ -3,6 +3,7 @@ import { mkdirSync, realpathSync } from 'node:fs'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { type SchemaRef, WeftError } from '../transport.ts'
 import { Committer } from './committer.ts'
+import { Janitor } from './janitor.ts'
 import { KEY, logKey, offsetOf } from './keys.ts'
 import { Session } from './session.ts'
 import { Watch } from './watch.ts'
@@ -12,24 +13,23 @@ export const FORMAT = 1
 
 export type Bytes = Database<Buffer, Buffer>
 
-/** A partition's place in the store: next and first offset, bytes held, when the last record came, how far compacted. */
 export interface PartitionEnds {
   readonly first: number
   readonly next: number
+  /** Of the batches it holds. */
   readonly bytes: number
+  /** Of the newest record, milliseconds since the epoch. */
   readonly appendedAt: number
-  readonly cleaned: number
 }
 
-const NO_RECORDS: PartitionEnds = { first: 0, next: 0, bytes: 0, appendedAt: 0, cleaned: 0 }
+const NO_RECORDS: PartitionEnds = { first: 0, next: 0, bytes: 0, appendedAt: 0 }
 
 export function encodeEnds(ends: PartitionEnds): Buffer {
-  const bytes = Buffer.allocUnsafe(40)
+  const bytes = Buffer.allocUnsafe(32)
   bytes.writeDoubleLE(ends.first, 0)
   bytes.writeDoubleLE(ends.next, 8)
   bytes.writeDoubleLE(ends.bytes, 16)
   bytes.writeDoubleLE(ends.appendedAt, 24)
-  bytes.writeDoubleLE(ends.cleaned, 32)
   return bytes
 }
 
@@ -49,6 +49,7 @@ export class Store {
   readonly committer: Committer
   readonly watch: Watch
   readonly session: Session
+  readonly janitor: Janitor
   readonly #schemas = new Map<number, SchemaRef>()
   readonly #schemaIds = new Map<string, Map<number, number>>()
   #users = 0
@@ -102,6 +103,7 @@ export class Store {
     this.committer = new Committer(this, maxBytes)
     this.watch = new Watch(this)
     this.session = new Session(directory)
+    this.janitor = new Janitor(this)
   }
 
   /** Several processes may create the store at the same moment: whoever has the write lock first does it. */
@@ -137,6 +139,7 @@ export class Store {
   }
 
   async #close(): Promise<void> {
+    await this.janitor.close()
     this.watch.close()
     await this.committer.close()
     this.session.close()
@@ -167,7 +170,6 @@ export class Store {
       next: value.readDoubleLE(8),
       bytes: value.readDoubleLE(16),
       appendedAt: value.readDoubleLE(24),
-      cleaned: value.readDoubleLE(32),
     }
   }
 
@@ -201,9 +203,8 @@ export class Store {
     return ref
   }
 
-  /** 0 for no schema, undefined for one that the store does not know yet. */
-  schemaId(ref: SchemaRef | undefined, remember = true): number | undefined {
-    if (!ref) return 0
+  /** Undefined for a schema that the store does not know yet. */
+  schemaId = (ref: SchemaRef, remember = true): number | undefined => {
     let id = this.#schemaIds.get(ref.subject)?.get(ref.version)
     if (id === undefined) {
       id = this.number(KEY.schema(ref.subject, ref.version))

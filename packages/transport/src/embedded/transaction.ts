@@ -1,6 +1,8 @@
+import { DEAD_LETTER_BYTES } from '../dead-letters.ts'
 import type { OpenTransaction } from '../processing.ts'
 import { type AppendOptions, type Message, type Topic, WeftError } from '../transport.ts'
 import type { Appender, Prepared } from './appender.ts'
+import { MAX_MESSAGE_BYTES } from './batch.ts'
 import type { Claim, Member } from './groups.ts'
 import { KEY, STATE_KEY_BYTES, statePrefix } from './keys.ts'
 import type { Store } from './store.ts'
@@ -49,6 +51,10 @@ export class EmbeddedTransaction implements OpenTransaction {
     if (messages.length > 0) this.#outputs.push(this.#appender.prepare(topic, messages, options))
   }
 
+  bury(topic: Topic, letter: Message): void {
+    this.#outputs.push(this.#appender.prepare(topic, [letter], { maxBytes: MAX_MESSAGE_BYTES + DEAD_LETTER_BYTES }))
+  }
+
   get(store: string, key: Uint8Array): Uint8Array | undefined {
     this.#check()
     const at = this.#stateKey(store, key)
@@ -60,7 +66,7 @@ export class EmbeddedTransaction implements OpenTransaction {
 
   set(store: string, key: Uint8Array, value: Uint8Array | undefined): void {
     this.#check()
-    this.#state.set(this.#stateKey(store, key).toString('latin1'), value)
+    this.#state.set(this.#stateKey(store, key).toString('latin1'), value && Uint8Array.from(value))
   }
 
   *range(store: string, from: Uint8Array, to: Uint8Array): Generator<readonly [Uint8Array, Uint8Array]> {
@@ -86,6 +92,7 @@ export class EmbeddedTransaction implements OpenTransaction {
     this.#open = false
     await this.#store.committer.commit(transaction => {
       this.#member.check(this.#claim)
+      transaction.reserve(this.#outputs.reduce((sum, { bytes }) => sum + bytes, 0))
       for (const prepared of this.#outputs) this.#appender.apply(transaction, prepared)
       for (const [name, value] of this.#state) transaction.putState(Buffer.from(name, 'latin1'), value)
       for (const [topic, offset] of this.#consumed)

@@ -14,6 +14,7 @@ export class Watch {
   #version = -1
   #timer: NodeJS.Timeout | undefined
   #wait = LONGEST
+  #closed = false
   readonly #unlisten: () => void
 
   constructor(store: Store) {
@@ -21,22 +22,26 @@ export class Watch {
     this.#unlisten = store.committer.onCommit(() => this.#wake())
   }
 
-  /** Resolves at the next change, when the signal aborts, or when the store closes. Call it in the turn that read. */
-  next(signal?: AbortSignal): Promise<void> {
+  /** Resolves at the next change, when the signal aborts, or after `ms`. Call it in the turn that read. */
+  next(signal: AbortSignal, ms?: number): Promise<void> {
     return new Promise(resolve => {
-      if (signal?.aborted) return resolve()
+      if (signal.aborted || this.#closed) return resolve()
+      let timer: NodeJS.Timeout | undefined
       const done = () => {
         this.#waiting.delete(done)
-        signal?.removeEventListener('abort', done)
+        signal.removeEventListener('abort', done)
+        clearTimeout(timer)
         resolve()
       }
+      if (ms !== undefined) timer = setTimeout(done, ms)
       this.#waiting.add(done)
-      signal?.addEventListener('abort', done)
+      signal.addEventListener('abort', done)
       this.#timer ??= setTimeout(this.#poll, this.#wait)
     })
   }
 
   close(): void {
+    this.#closed = true
     this.#unlisten()
     clearTimeout(this.#timer)
     for (const wake of [...this.#waiting]) wake()

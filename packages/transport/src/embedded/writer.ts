@@ -13,10 +13,17 @@ export class EmbeddedWriter implements Writer {
   readonly #store: Store
   readonly #topics: Topics
   readonly #appender: Appender
+  readonly #transportClosed: AbortSignal
   #closed = false
 
   /** Raises the name's epoch, and so fences whoever had it. */
-  static async open(name: string, store: Store, topics: Topics, appender: Appender): Promise<EmbeddedWriter> {
+  static async open(
+    name: string,
+    store: Store,
+    topics: Topics,
+    appender: Appender,
+    closed: AbortSignal,
+  ): Promise<EmbeddedWriter> {
     if (name === '' || Buffer.byteLength(name) > NAME_BYTES)
       throw new WeftError('INVALID', `a writer's name has 1 to ${NAME_BYTES} bytes, not ${Buffer.byteLength(name)}`)
     const epoch = await store.committer.commit(transaction => {
@@ -24,15 +31,23 @@ export class EmbeddedWriter implements Writer {
       transaction.putNumber(KEY.writer(name), next)
       return next
     })
-    return new EmbeddedWriter(name, epoch, store, topics, appender)
+    return new EmbeddedWriter(name, epoch, store, topics, appender, closed)
   }
 
-  private constructor(name: string, epoch: number, store: Store, topics: Topics, appender: Appender) {
+  private constructor(
+    name: string,
+    epoch: number,
+    store: Store,
+    topics: Topics,
+    appender: Appender,
+    closed: AbortSignal,
+  ) {
     this.#name = name
     this.#epoch = epoch
     this.#store = store
     this.#topics = topics
     this.#appender = appender
+    this.#transportClosed = closed
   }
 
   async last(topic: Topic): Promise<bigint | undefined> {
@@ -50,24 +65,22 @@ export class EmbeddedWriter implements Writer {
   ): Promise<void> {
     this.#check()
     const { id } = this.#topics.resolve(topic)
-    for (let i = 1; i < messages.length; i++) {
-      const [before, after] = [messages[i - 1]?.sequence as bigint, messages[i]?.sequence as bigint]
-      if (after <= before)
-        throw new WeftError('INVALID', `writer "${this.#name}": sequences must rise, but ${after} follows ${before}`)
-    }
+    const rising = above(messages, undefined)
     const whole = this.#appender.prepare(
       topic,
-      messages.map(({ message }) => message),
+      rising.map(({ message }) => message),
     )
-    const highest = messages.at(-1)?.sequence
+    const highest = rising.at(-1)?.sequence
     if (highest === undefined) return
+    if (BigInt.asIntN(64, highest) !== highest)
+      throw new WeftError('INVALID', `writer "${this.#name}": a sequence has 64 bits, ${highest} has more`)
     await this.#store.committer.commit(transaction => {
       if (this.#store.number(KEY.writer(this.#name)) !== this.#epoch)
         throw new WeftError('FENCED', `writer "${this.#name}" of "${titleOf(topic)}" was taken over`)
-      const last = this.#last(id)
-      const fresh = last === undefined ? messages : messages.filter(({ sequence }) => sequence > last)
+      const fresh = above(rising, this.#last(id))
       if (fresh.length === 0) return
-      const all = fresh.length === messages.length
+      transaction.reserve(whole.bytes)
+      const all = fresh.length === rising.length
       this.#appender.apply(
         transaction,
         all
@@ -84,10 +97,24 @@ export class EmbeddedWriter implements Writer {
   }
 
   #check(): void {
-    if (this.#closed) throw new WeftError('CLOSED', `writer "${this.#name}" was closed`)
+    if (this.#closed || this.#transportClosed.aborted)
+      throw new WeftError('CLOSED', `writer "${this.#name}" was closed`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
   }
+}
+
+/** Those whose sequence is above all that came before it. */
+function above<M extends { readonly sequence: bigint }>(
+  messages: readonly M[],
+  last: bigint | undefined,
+): readonly M[] {
+  let highest = last
+  return messages.filter(({ sequence }) => {
+    if (highest !== undefined && sequence <= highest) return false
+    highest = sequence
+    return true
+  })
 }
