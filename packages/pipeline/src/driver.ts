@@ -13,6 +13,8 @@ export interface Driven {
   written<Topic extends TopicName>(topic: Topic): Events[Topic][]
   /** The same as records, with key, time and headers. */
   records<Topic extends TopicName>(topic: Topic): StageRecord<Events[Topic]>[]
+  /** Everything written so far, ticks left out, which is then forgotten. */
+  take(): StageRecord<any>[]
   /** How often stages counted an outcome such as `duplicate`. */
   counted(outcome: string): number
   /** Entries in the state of all stages. */
@@ -36,7 +38,11 @@ export function drive(stages: Stage | readonly Stage[], { partition = 0 } = {}):
     )
     walked.commit()
     lanes.delete(topic)
-    for (const [name, written] of lanes) outputs.set(name, [...(outputs.get(name) ?? []), ...written])
+    for (const [name, written] of lanes) {
+      const before = outputs.get(name)
+      if (before) for (const item of written) before.push(item)
+      else outputs.set(name, written)
+    }
   }
   const records = (name: string) => (outputs.get(name) ?? []).filter(item => !isTick(item)) as StageRecord<any>[]
 
@@ -46,6 +52,11 @@ export function drive(stages: Stage | readonly Stage[], { partition = 0 } = {}):
       run([{ tick, headers: Object.entries(headers).map(([name, value]) => header(name, value)) }]),
     records,
     written: name => records(name).map(({ value }) => value),
+    take() {
+      const taken = [...outputs.keys()].flatMap(records)
+      outputs.clear()
+      return taken
+    },
     counted: outcome => outcomes.get(outcome) ?? 0,
     get entries() {
       return state.size
@@ -72,29 +83,49 @@ function recordOf(topic: string, value: object, partition: number, offset: numbe
 
 /** The state of one partition in memory, its keys in the order of their bytes. */
 export class MemoryState implements StateAccess {
-  readonly #stores = new Map<string, Map<string, Uint8Array>>()
+  readonly #stores = new Map<string, MemoryStore>()
 
   get(store: string, key: Uint8Array): Uint8Array | undefined {
-    return this.#stores.get(store)?.get(Buffer.from(key).toString('latin1'))
+    return this.#stores.get(store)?.entries.get(latin1(key))
   }
 
   set(store: string, key: Uint8Array, value: Uint8Array | undefined): void {
-    const entries = this.#stores.get(store) ?? new Map<string, Uint8Array>()
-    this.#stores.set(store, entries)
-    const name = Buffer.from(key).toString('latin1')
+    const { entries, keys } = this.#stores.get(store) ?? this.#add(store)
+    const name = latin1(key)
     if (value === undefined) entries.delete(name)
-    else entries.set(name, value)
+    else {
+      if (!entries.has(name)) keys.push(name)
+      entries.set(name, value)
+    }
   }
 
-  range(store: string, from: Uint8Array, to: Uint8Array): Iterable<readonly [Uint8Array, Uint8Array]> {
-    const [low, high] = [Buffer.from(from).toString('latin1'), Buffer.from(to).toString('latin1')]
-    return [...(this.#stores.get(store) ?? [])]
-      .filter(([name]) => name >= low && name < high)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([name, value]) => [Buffer.from(name, 'latin1'), value])
+  *range(store: string, from: Uint8Array, to: Uint8Array): Generator<readonly [Uint8Array, Uint8Array]> {
+    const found = this.#stores.get(store)
+    if (!found) return
+    // Sorting what is nearly sorted is cheap, and what was deleted leaves here.
+    found.keys = [...new Set(found.keys)].filter(name => found.entries.has(name)).sort()
+    const [low, high] = [latin1(from), latin1(to)]
+    for (const name of found.keys) {
+      if (name >= high) return
+      const value = found.entries.get(name)
+      if (name >= low && value) yield [Buffer.from(name, 'latin1'), value]
+    }
+  }
+
+  #add(store: string): MemoryStore {
+    const made: MemoryStore = { entries: new Map(), keys: [] }
+    this.#stores.set(store, made)
+    return made
   }
 
   get size(): number {
-    return [...this.#stores.values()].reduce((sum, entries) => sum + entries.size, 0)
+    return [...this.#stores.values()].reduce((sum, { entries }) => sum + entries.size, 0)
   }
 }
+
+interface MemoryStore {
+  readonly entries: Map<string, Uint8Array>
+  keys: string[]
+}
+
+const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1')
