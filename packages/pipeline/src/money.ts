@@ -6,7 +6,7 @@ export function moneyOf(amount: unknown, currency: unknown, fallback: string): R
   if (typeof amount !== 'number' || !Number.isFinite(amount)) return {}
   const told = typeof currency === 'string' ? currency.trim().toUpperCase() : fallback
   if (!CODES.has(told)) return { 'money.currency': 'XXX' }
-  return { 'money.currency': told, 'money.minor': String(Math.round(amount * 10 ** digitsOf(told))) }
+  return { 'money.currency': told, 'money.minor': String(minor(amount, digitsOf(told))) }
 }
 
 function digitsOf(currency: string): number {
@@ -16,4 +16,10 @@ function digitsOf(currency: string): number {
   const count = format.maximumFractionDigits ?? 2
   digits.set(currency, count)
   return count
+}
+
+/** Shifts the decimal point as written, since 1.005 × 100 is less than 100.5 in binary. */
+function minor(amount: number, digits: number): number {
+  const shifted = Number(`${amount}e${digits}`)
+  return Math.round(Number.isNaN(shifted) ? amount * 10 ** digits : shifted)
 }

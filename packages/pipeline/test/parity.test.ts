@@ -22,21 +22,28 @@ it(
     const all = sessions()
     const directory = await mkdtemp(join(tmpdir(), 'weft-parity-'))
     try {
-      await using transport = await open(`embedded:${directory}`)
+      await using transport = await open(`embedded:${join(directory, 'log')}`)
       const catalogue = await loadCatalogue(defaultCatalogueDir)
       await using scorer = await loadScorer()
       await using _pipeline = await startPipeline({ transport, catalogue, scorer })
       const auth = createAuth({
         writeKeys: Object.fromEntries(TENANTS.map(tenant => [DEMO_KEYS[tenant] as string, tenant])),
       })
-      await using gateway = await startGateway({ transport, catalogue, auth })
+      await using gateway = await startGateway({
+        transport,
+        catalogue,
+        auth,
+        directory: join(directory, 'gateway'),
+        http: { port: 0 },
+        https: false,
+      })
 
       const stop = new AbortController()
       const ends = Promise.all([
         atSessionEnd(transport, catalogue, 'features.stream.v1', all.length, stop.signal),
         atSessionEnd(transport, catalogue, 'signals.scores.v1', all.length, stop.signal),
       ])
-      const sent = await Promise.all(TENANTS.map(tenant => send(gateway.url, tenant)))
+      const sent = await Promise.all(TENANTS.map(tenant => send(gateway.http as string, tenant)))
       const [features, scores] = await ends
       stop.abort()
 
