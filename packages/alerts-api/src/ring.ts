@@ -39,16 +39,23 @@ export class Ring {
     return this.#frames[this.#head + number - this.#first] as Frame
   }
 
-  push(frame: Frame): void {
+  /** Frames from number `keep` on stay, whatever their size. */
+  push(frame: Frame, keep = this.end): void {
     this.#frames.push(frame)
     // Twice: the WebSocket form, made on demand, is about as large.
     this.#bytes += 2 * frame.bytes
-    while (this.#bytes > this.#maxBytes && this.end - this.#first > 1) this.#evict()
+    while (this.#bytes > this.#maxBytes && this.#first < keep) this.#evict()
   }
 
   /** Whether nothing after `vector` has left the ring. */
   covers(vector: Vector): boolean {
     return covers(vector, this.base, this.compare)
+  }
+
+  /** Forgets everything: whoever does not stand at or after `base` must read the log. */
+  clear(base: Vector): void {
+    while (this.#first < this.end) this.#evict()
+    this.base.splice(0, base.length, ...base)
   }
 
   #evict(): void {

@@ -48,8 +48,16 @@ export class Tape {
     this.#text.set(place.partition, place.at)
     if (!alert) return undefined
     const frame = new Frame(alert, { ...place, cursor: this.#text.toString() })
-    this.ring.push(frame)
+    this.ring.push(frame, this.#mark.end)
     return frame
+  }
+
+  /** Goes on from another place, after the log has lost what comes next. */
+  skipTo(vector: Vector): void {
+    this.vector.splice(0, vector.length, ...vector)
+    for (const [partition, at] of vector.entries()) this.#text.set(partition, at)
+    this.ring.clear(vector)
+    this.setMark()
   }
 
   /** Sets the mark: everything pushed so far counts as sent. */

@@ -19,6 +19,10 @@ export const covers = (a: Vector, b: Vector, compare: Compare): boolean =>
 export const latest = (a: Vector, b: Vector, compare: Compare): Vector =>
   a.map((at, partition) => (compare(partition, at, b[partition] as string) >= 0 ? at : (b[partition] as string)))
 
+/** The earlier place of each partition. */
+export const earlier = (a: Vector, b: Vector, compare: Compare): Vector =>
+  a.map((at, partition) => (compare(partition, at, b[partition] as string) <= 0 ? at : (b[partition] as string)))
+
 export const toPositions = (vector: Vector): Position[] => vector.map((at, partition) => ({ partition, at }))
 
 export function toVector(positions: readonly Position[]): Vector {

@@ -1,0 +1,1 @@
+export { type AlertsApi, type AlertsApiOptions, startAlertsApi } from './alerts-api.ts'
