@@ -42,12 +42,13 @@ export async function sideBySide(contest: Contest): Promise<void> {
       seen[name]?.push(await inProcess(contest.file, name, contest.cores))
     }
   if (stdout.isTTY) stdout.write(`\r${' '.repeat(60)}\r`)
-  for (const figure of Object.keys(seen[names[0] ?? '']?.[0] ?? {})) print(contest, names, seen, figure)
+  const figures = new Set(Object.values(seen).flatMap(rounds => Object.keys(rounds[0] ?? {})))
+  for (const figure of figures) print(contest, names, seen, figure)
 }
 
 function print(contest: Contest, names: string[], seen: Record<string, Figures[]>, figure: string): void {
   const base = seen[names[0] ?? ''] ?? []
-  for (const name of names) {
+  for (const name of names.filter(each => seen[each]?.[0]?.[figure] !== undefined)) {
     const values = (seen[name] ?? []).map(each => each[figure] ?? Number.NaN)
     const ratios = values.map((value, round) => value / (base[round]?.[figure] ?? Number.NaN))
     const ratio = name !== names[0] && contest.compare.includes(figure) ? `   × ${median(ratios).toFixed(2)}` : ''
