@@ -25,7 +25,7 @@ it(
       await using transport = await open(`embedded:${join(directory, 'log')}`)
       const catalogue = await loadCatalogue(defaultCatalogueDir)
       await using scorer = await loadScorer()
-      await using _pipeline = await startPipeline({ transport, catalogue, scorer })
+      await using pipeline = await startPipeline({ transport, catalogue, scorer })
       const auth = createAuth({
         writeKeys: Object.fromEntries(TENANTS.map(tenant => [DEMO_KEYS[tenant] as string, tenant])),
       })
@@ -38,10 +38,9 @@ it(
         https: false,
       })
 
-      const stop = new AbortController()
       const ends = Promise.all([
-        atSessionEnd(transport, catalogue, 'features.stream.v1', all.length, stop.signal),
-        atSessionEnd(transport, catalogue, 'signals.scores.v1', all.length, stop.signal),
+        atSessionEnd(transport, catalogue, 'features.stream.v1', all.length),
+        atSessionEnd(transport, catalogue, 'signals.scores.v1', all.length),
       ])
       const sent = await Promise.all(TENANTS.map(tenant => send(gateway.http as string, tenant)))
       const [features, scores] = await ends
@@ -111,12 +110,11 @@ async function atSessionEnd<Topic extends 'features.stream.v1' | 'signals.scores
   catalogue: Catalogue,
   topic: Topic,
   count: number,
-  signal: AbortSignal,
 ): Promise<{ ends: Map<string, Events[Topic]>; records: number }> {
   const codec = catalogue.codec(topic)
   const ends = new Map<string, Events[Topic]>()
   let records = 0
-  for await (const batch of transport.read({ name: topic }, { from: 'earliest', signal })) {
+  for await (const batch of transport.read({ name: topic }, { from: 'earliest' })) {
     for (const message of batch) {
       if (headerOf(message, HEADERS.tick)) continue
       records++
