@@ -1,0 +1,109 @@
+import { ROOT_CONTEXT, type Span, SpanKind, trace } from '@opentelemetry/api'
+import { type Auth, credentialOf, type Identity, requireScope } from '@weft/auth'
+import { parseTraceparent, traceparent, tracer } from '@weft/telemetry'
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import { type Format, formatOf, isEncoded } from './body.ts'
+import type { InFlight, Lease, RateLimit } from './limits.ts'
+import { bytesInFlight } from './metrics.ts'
+import { Problem } from './problem.ts'
+
+/** What is known of a request before its body is read. */
+export interface Call {
+  readonly identity: Identity
+  readonly format: Format
+  readonly encoding: string | undefined
+  readonly idempotencyKey: string | undefined
+  readonly lease: Lease
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Set by `admission`; undefined on other routes. */
+    call: Call | undefined
+    /** W3C trace context of the request: the caller's, or made here. */
+    traceparent: string
+    span: Span | undefined
+  }
+}
+
+export interface AdmissionOptions {
+  readonly auth: Auth
+  readonly rate: RateLimit
+  readonly inFlight: InFlight
+  readonly maxBodyBytes: number
+}
+
+const spans = tracer('ingest-gw')
+/** Visible ASCII: what a header carries without loss, and short enough for a key of the store. */
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/
+
+/** An onRequest hook: who calls and what comes, refused before the body is read where that can be told already. */
+export function admission({ auth, rate, inFlight, maxBodyBytes }: AdmissionOptions) {
+  const admit = (request: FastifyRequest, reply: FastifyReply, identity: Identity): void => {
+    requireScope(identity, 'ingest')
+    const { headers } = request
+    const format = formatOf(headers['content-type'])
+    const encoding = isEncoded(headers['content-encoding']) ? headers['content-encoding'] : undefined
+    const idempotencyKey = idempotencyKeyOf(headers['idempotency-key'])
+    const length = headers['content-length']
+    // A body of unknown length may become as long as one may be.
+    const bytes = length === undefined ? maxBodyBytes : Number(length)
+    if (bytes > maxBodyBytes)
+      throw new Problem('body_too_large', `the body has ${bytes} bytes; a request may have ${maxBodyBytes}`)
+    rate.require(identity.tenant, 1)
+    const lease = inFlight.take(identity.tenant, bytes || 0)
+    bytesInFlight.set(inFlight.bytes)
+    const call = { identity, format, encoding, idempotencyKey, lease }
+    request.call = call
+    // Until the handler has it, the lease ends with the connection: a body may never arrive.
+    reply.raw.once('close', () => {
+      if (request.call === call) release(call, inFlight)
+    })
+  }
+  return (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+    startSpan(request, reply)
+    let credential: string | undefined
+    let identity: Identity | undefined
+    try {
+      credential = credentialOf(request.headers)
+      identity = credential === undefined ? undefined : auth.writeKey(credential)
+      if (identity) admit(request, reply, identity)
+    } catch (error) {
+      done(error as Error)
+      return
+    }
+    if (identity) done()
+    else {
+      auth
+        .authenticate(credential)
+        .then(known => admit(request, reply, known))
+        .then(() => done(), done)
+    }
+  }
+}
+
+export function release({ lease }: Call, inFlight: InFlight): void {
+  lease.release()
+  bytesInFlight.set(inFlight.bytes)
+}
+
+function startSpan(request: FastifyRequest, reply: FastifyReply): void {
+  const { traceparent: value } = request.headers
+  const parent = typeof value === 'string' ? parseTraceparent(value) : undefined
+  const span = spans.startSpan(
+    'POST /v1/events',
+    { kind: SpanKind.SERVER },
+    parent ? trace.setSpanContext(ROOT_CONTEXT, parent) : ROOT_CONTEXT,
+  )
+  // Without an exporter the span has the caller's own context, or none.
+  const context = span.spanContext()
+  request.span = span
+  request.traceparent = trace.isSpanContextValid(context) ? traceparent(context) : traceparent()
+  reply.header('traceparent', request.traceparent)
+}
+
+function idempotencyKeyOf(value: string | string[] | undefined): string | undefined {
+  if (value === undefined) return undefined
+  if (typeof value === 'string' && IDEMPOTENCY_KEY.test(value)) return value
+  throw new Problem('invalid_header', 'Idempotency-Key must have 1 to 255 visible ASCII characters and no blank')
+}

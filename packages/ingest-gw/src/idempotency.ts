@@ -1,0 +1,78 @@
+import type { Database, RootDatabase } from 'lmdb'
+import { Problem } from './problem.ts'
+import { sweep } from './sweep.ts'
+
+/** What a request was answered. */
+export interface Answer {
+  readonly status: number
+  /** JSON text. */
+  readonly body: string
+}
+
+interface Entry {
+  /** Hash of the request's body. */
+  readonly hash: string
+  /** When the key was first used, milliseconds since the epoch. */
+  readonly at: number
+  /** Missing while in flight, and for good if the request ended without an answer that can be given again. */
+  readonly answer?: Answer
+}
+
+/**
+ * Idempotency-Key of requests: the same key and body get the same answer for `windowMs`. The hash of the body is kept
+ * before anything is appended: also after a crash the key cannot bring another body, and the same one is worked on
+ * again, where the event ids tell what the log has already.
+ */
+export class IdempotencyKeys implements Disposable {
+  readonly #entries: Database<Entry, string>
+  readonly #inFlight = new Set<string>()
+  readonly #windowMs: number
+  readonly #sweep: Disposable
+
+  constructor(environment: RootDatabase, windowMs: number) {
+    this.#entries = environment.openDB({ name: 'answers' })
+    this.#windowMs = windowMs
+    this.#sweep = sweep(this.#entries, ({ at }) => at < Date.now() - windowMs)
+  }
+
+  /**
+   * The answer to give again, or undefined and the key is the caller's until `end`. Problem idempotency_key_reused for
+   * another body, idempotency_key_in_flight while the first request is not answered.
+   */
+  async begin(tenant: string, key: string, hash: string): Promise<Answer | undefined> {
+    const name = `${tenant}/${key}`
+    const now = Date.now()
+    const entry = this.#entries.get(name)
+    if (entry && entry.at >= now - this.#windowMs) {
+      if (entry.hash !== hash)
+        throw new Problem('idempotency_key_reused', 'this Idempotency-Key was used with another body: take a new one')
+      if (entry.answer) return entry.answer
+    }
+    if (this.#inFlight.has(name))
+      throw new Problem('idempotency_key_in_flight', 'a request with this Idempotency-Key is still being worked on', {
+        retryAfter: 1,
+      })
+    this.#inFlight.add(name)
+    try {
+      await this.#entries.put(name, { hash, at: now })
+      return undefined
+    } catch (error) {
+      this.#inFlight.delete(name)
+      throw error
+    }
+  }
+
+  /** Without an answer the next request with this key and body is worked on anew. */
+  async end(tenant: string, key: string, hash: string, answer: Answer | undefined): Promise<void> {
+    const name = `${tenant}/${key}`
+    try {
+      if (answer) await this.#entries.put(name, { hash, at: Date.now(), answer })
+    } finally {
+      this.#inFlight.delete(name)
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#sweep[Symbol.dispose]()
+  }
+}

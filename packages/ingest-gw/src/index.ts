@@ -1,0 +1,8 @@
+export type { Certificate } from './certificate.ts'
+export type { EventChecks } from './event.ts'
+export type { EventResult } from './events-route.ts'
+export { type Address, type Gateway, type GatewayOptions, startGateway } from './gateway.ts'
+export type { Rate } from './limits.ts'
+export { type OpenApi, type OpenApiLimits, openApi } from './openapi.ts'
+export { PROBLEMS, type ProblemBody, type ProblemCode } from './problem.ts'
+export type { Claim, ClaimState, SeenEvents } from './seen.ts'

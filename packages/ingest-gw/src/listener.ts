@@ -1,0 +1,99 @@
+import cors, { type FastifyCorsOptions } from '@fastify/cors'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import { type Health, ops } from '@weft/telemetry'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { type AdmissionOptions, admission } from './admission.ts'
+import type { Certificate } from './certificate.ts'
+import { type EventsRoute, eventsHandler } from './events-route.ts'
+import { clientErrorHandler, type FaultLog, faultHandler } from './faults.ts'
+import { requestSeconds } from './metrics.ts'
+import type { OpenApi } from './openapi.ts'
+import { Problem } from './problem.ts'
+
+export interface ListenerOptions extends AdmissionOptions, EventsRoute {
+  readonly openapi: OpenApi
+  readonly cors: FastifyCorsOptions | false
+  readonly health: Health | undefined
+  readonly log: FaultLog | undefined
+  readonly requestTimeoutMs: number
+  /** HTTPS with HTTP/2 and HTTP/1.1; plain HTTP/1.1 without. */
+  readonly certificate?: Certificate
+}
+
+const METHODS_ELSEWHERE = ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE', 'TRACE']
+
+/** One listener's routes, not yet listening. */
+export async function buildListener(options: ListenerOptions): Promise<FastifyInstance> {
+  const { certificate, maxBodyBytes, requestTimeoutMs } = options
+  const common = {
+    bodyLimit: maxBodyBytes,
+    requestTimeout: requestTimeoutMs,
+    connectionTimeout: 0,
+    keepAliveTimeout: 72_000,
+    // What is on an open connection when the process goes away is still answered, with Connection: close.
+    return503OnClosing: false,
+    forceCloseConnections: 'idle' as const,
+    exposeHeadRoutes: false,
+    clientErrorHandler,
+    frameworkErrors: faultHandler(options.log) as never,
+  }
+  const app = (certificate
+    ? Fastify({ ...common, http2: true, http2SessionTimeout: 72_000, https: { allowHTTP1: true, ...certificate } })
+    : Fastify(common)) as unknown as FastifyInstance
+
+  app.decorateRequest('call', undefined)
+  app.decorateRequest('traceparent', '')
+  app.decorateRequest('span', undefined)
+  app.setErrorHandler(faultHandler(options.log))
+  app.setNotFoundHandler(() => {
+    throw new Problem('not_found', 'there is nothing at this path: events are sent by POST to /v1/events')
+  })
+  // The handler decompresses and parses: a body is bytes until then.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  if (options.cors !== false) await app.register(cors, options.cors)
+  if (options.health) await app.register(ops, { health: options.health })
+
+  const measured = new Map<number, { observe(value: number): void }>()
+  app.post('/v1/events', {
+    onRequest: admission(options),
+    onResponse: (request, reply, done) => {
+      const { statusCode, elapsedTime } = reply
+      let child = measured.get(statusCode)
+      if (!child) {
+        child = requestSeconds.labels(String(statusCode))
+        measured.set(statusCode, child)
+      }
+      child.observe(elapsedTime / 1000)
+      request.span?.setAttribute('http.response.status_code', statusCode)
+      request.span?.end()
+      done()
+    },
+    handler: eventsHandler(options),
+  })
+  const other = options.cors === false ? [...METHODS_ELSEWHERE, 'OPTIONS'] : METHODS_ELSEWHERE
+  app.route({
+    method: other,
+    url: '/v1/events',
+    onRequest: (_request, reply, done) => {
+      reply.header('allow', options.cors === false ? 'POST' : 'POST, OPTIONS')
+      done(new Problem('method_not_allowed', 'events are sent by POST'))
+    },
+    handler: () => undefined,
+  })
+  await describe(app, options.openapi)
+  return app
+}
+
+async function describe(app: FastifyInstance, openapi: OpenApi): Promise<void> {
+  const text = JSON.stringify(openapi)
+  app.get('/openapi.json', (_request, reply) => {
+    reply
+      .header('content-type', 'application/json; charset=utf-8')
+      .header('access-control-allow-origin', '*')
+      .send(text)
+  })
+  await app.register(swagger, { mode: 'static', specification: { document: openapi as never } })
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { deepLinking: true } })
+}
