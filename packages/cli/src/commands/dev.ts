@@ -1,0 +1,168 @@
+import { styleText } from 'node:util'
+import { createAuth, signToken } from '@weft/auth'
+import { Health, logger, processMetrics, publishMetrics, startTracing } from '@weft/telemetry'
+import { open } from '@weft/transport'
+import { type Command, InvalidArgumentError } from 'commander'
+import { catalogueOf, folderOf, shared } from '../connect.ts'
+import { deleteStore, writableFolder } from '../data-folder.ts'
+import { developmentSecret } from '../dev-secret.ts'
+import { interruption } from '../interrupt.ts'
+import { note, print, printJson } from '../output.ts'
+import { alertsApi, gateway, loadWithRules, pipeline } from '../services.ts'
+
+interface Options {
+  readonly fresh?: boolean
+  readonly demo: boolean
+  readonly speed?: number
+  readonly port?: number
+}
+
+const portNumber = (text: string): number => {
+  const port = Number(text)
+  if (text.trim() && Number.isInteger(port) && port >= 0 && port <= 65_533) return port
+  throw new InvalidArgumentError('Expected a port from 0 (any that is free) to 65533.')
+}
+
+const factor = (text: string): number => {
+  const speed = Number(text)
+  if (speed > 0 && Number.isFinite(speed)) return speed
+  throw new InvalidArgumentError('Expected a number above 0.')
+}
+
+export function dev(program: Command): void {
+  program
+    .command('dev')
+    .summary('run everything in this process, on demo sessions')
+    .description(
+      'Runs gateway, pipeline and alerts in one process over one embedded store, and plays real shopping sessions into it. For development: it listens on this machine only, and its write keys and secret are no secrets.',
+    )
+    .option('--fresh', 'begin with an empty store: deletes the old one without asking')
+    .option('--no-demo', 'play no demo sessions')
+    .option('--speed <factor>', 'how many seconds of a demo session pass in a second', factor)
+    .option('--port <port>', 'of the dashboard; events go to the next two. 0 takes free ones', portNumber)
+    .addHelpText('after', '\nExamples:\n  weft dev\n  weft dev --fresh --speed 600\n  weft dev --no-demo --port 9000')
+    .action((options: Options, command: Command) => start(options, command))
+}
+
+async function start(options: Options, command: Command): Promise<void> {
+  const { json, log: url, config: file } = shared(command)
+  const load = { file, log: url }
+  const config = await loadWithRules(load)
+  const { DEMO_KEYS, play } = await import('@weft/local')
+  const folder = folderOf(config.log)
+  if (folder !== undefined) {
+    if (options.fresh && (await deleteStore(folder))) note(`deleted the store in ${folder}`)
+    await writableFolder(folder)
+  }
+
+  using stop = interruption(() => note('weft: stopped at once'))
+  await using stack = new AsyncDisposableStack()
+  const log = logger('weft')
+  const tracing = await startTracing('weft')
+  if (tracing) stack.use(tracing)
+  processMetrics()
+  const catalogue = await catalogueOf(config)
+  const transport = stack.use(await open(config.log, { clientId: `weft-dev-${process.pid}` }))
+  for (const difference of await transport.admin.ensure(catalogue.specs())) log.warn(difference)
+  const secret = config.jwtSecret ?? (await developmentSecret(config))
+  const demoKeys = Object.fromEntries(Object.entries(DEMO_KEYS).map(([tenant, key]) => [key, tenant]))
+  const auth = createAuth({ writeKeys: { ...demoKeys, ...config.writeKeys }, jwt: { secret } })
+  const health = new Health()
+  const ground = { config, transport, catalogue, health, auth }
+
+  const devToken = () => signToken(secret, { tenant: '*', scopes: ['alerts:read', 'admin'], expiresIn: 86_400 })
+  const port = options.port ?? config.dev.port
+  const after = (more: number) => (port === 0 ? 0 : port + more)
+  const alerts = stack.use(await alertsApi(loopback(ground), { port, devToken }))
+  const events = stack.use(await gateway(loopback(ground), { httpPort: after(1), port: after(2) }))
+  const { done } = stack.use(await pipeline(ground, load))
+  const onError = (err: unknown) => log.warn({ err }, 'metrics could not be appended')
+  stack.use(publishMetrics(transport, catalogue, 'weft', { onError }))
+
+  const speed = options.speed ?? config.dev.speed
+  const isPlaying = options.demo && config.dev.demo
+  if (isPlaying) {
+    const playing = new AbortController()
+    const played = play({
+      urls: [events.http ?? ''],
+      signal: AbortSignal.any([stop.signal, playing.signal]),
+      ...(speed && { speed }),
+    }).catch(err => {
+      if (!stop.signal.aborted) log.error({ err }, 'the demo sessions stopped')
+    })
+    stack.defer(async () => {
+      playing.abort()
+      await played
+    })
+  }
+
+  const places = {
+    dashboard: alerts.url,
+    alerts: `${alerts.url}/v1/alerts/stream`,
+    reference: `${alerts.url}/reference`,
+    eventsReference: `${events.http}/docs`,
+    metrics: `${alerts.url}/metrics`,
+    events: [`${events.http}/v1/events`, `${events.https}/v1/events`],
+    store: folder ?? config.log,
+    demo: isPlaying,
+  }
+  await (json ? printJson(places) : print(welcome(places)))
+
+  const stopped = new Promise<void>(resolve => {
+    if (stop.signal.aborted) resolve()
+    stop.signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+  // A task that cannot go on ends the process with its reason.
+  await Promise.race([stopped, done])
+  if (!json) note('stopping…')
+  await stack.disposeAsync()
+  if (!json) note(`stopped; the data stays in ${folder ?? config.log}`)
+}
+
+/** Development never listens anywhere else, whatever the configuration says of production. */
+function loopback<Ground extends { config: import('../config.ts').Config }>(ground: Ground): Ground {
+  const { config } = ground
+  const host = '127.0.0.1'
+  return {
+    ...ground,
+    config: {
+      ...config,
+      gateway: { ...config.gateway, host, tls: undefined },
+      alerts: { ...config.alerts, host, tls: undefined },
+    },
+  }
+}
+
+interface Places {
+  readonly dashboard: string
+  readonly alerts: string
+  readonly reference: string
+  readonly eventsReference: string
+  readonly metrics: string
+  readonly events: readonly string[]
+  readonly store: string
+  readonly demo: boolean
+}
+
+function welcome({ dashboard, alerts, reference, eventsReference, metrics, events, store, demo }: Places): string {
+  const bold = (text: string) => styleText('bold', text)
+  const event = JSON.stringify({ type: 'page_view', session_id: 's1', payload: { elapsed_ms: 0, page: 'product' } })
+  return `
+${bold('Weft is running')}${demo ? ', demo sessions are playing' : ''}
+
+  Dashboard      ${styleText('cyan', dashboard)}
+  API reference  ${styleText('cyan', reference)} (alerts), ${styleText('cyan', eventsReference)} (events)
+  Metrics        ${metrics}
+  Events to      ${events.join(', ')}
+  Data in        ${store}
+
+An event in, with the demo key of the store aurora:
+  curl -X POST ${events[0]} -H 'Authorization: Bearer wk_aurora_demo' \\
+    -H 'Content-Type: application/json' -d '${event}'
+
+Alerts out, as they are raised:
+  curl -N -H "Authorization: Bearer $(npm run -s weft -- token -t aurora)" ${alerts}
+
+Ctrl-C stops.
+`
+}

@@ -1,0 +1,134 @@
+import { createAuth } from '@weft/auth'
+import { Health, logger, ops, processMetrics, publishMetrics, startTracing } from '@weft/telemetry'
+import { open } from '@weft/transport'
+import { Argument, type Command } from 'commander'
+import type { Config } from '../config.ts'
+import { catalogueOf, folderOf, shared } from '../connect.ts'
+import { writableFolder } from '../data-folder.ts'
+import { foundSecret } from '../dev-secret.ts'
+import { EXIT, Exit } from '../exit.ts'
+import { interruption } from '../interrupt.ts'
+import { note, print, printJson } from '../output.ts'
+import { alertsApi, type Ground, gateway, loadWithRules, pipeline } from '../services.ts'
+
+const SERVICES = ['ingest-gw', 'pipeline', 'alerts-api'] as const
+type Service = (typeof SERVICES)[number]
+
+export function run(program: Command): void {
+  program
+    .command('run')
+    .summary('run one service as a process of its own')
+    .description('Runs one service over the log until SIGTERM or Ctrl-C. Several of each may share a log.')
+    .addArgument(new Argument('<service>').choices(SERVICES))
+    .option('--demo-keys', 'accept the demo write keys and the secret of "weft dev", on this machine only')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  weft run pipeline --log embedded:/var/weft
+  WEFT_JWT_SECRET=… weft run alerts-api
+  weft run ingest-gw --demo-keys`,
+    )
+    .action(async (service: Service, { demoKeys }: { demoKeys?: boolean }, command: Command) => {
+      const { json, log: url, config: file } = shared(command)
+      const load = { file, log: url }
+      const config = await loadWithRules(load)
+      const folder = folderOf(config.log)
+      if (folder !== undefined) await writableFolder(folder)
+      using stop = interruption(() => note('weft: stopped at once'))
+      await using stack = new AsyncDisposableStack()
+      const log = logger(service)
+      const tracing = await startTracing(`weft-${service}`)
+      if (tracing) stack.use(tracing)
+      processMetrics()
+      const catalogue = await catalogueOf(config)
+      const auth = await credentials(config, service, !!demoKeys)
+      const transport = stack.use(await open(config.log, { clientId: `${service}-${process.pid}` }))
+      for (const difference of await transport.admin.ensure(catalogue.specs())) log.warn(difference)
+      const ground = { config, transport, catalogue, health: new Health(), auth }
+      const { done, places } = await started(service, ground, load, stack)
+      const onError = (err: unknown) => log.warn({ err }, 'metrics could not be appended')
+      stack.use(publishMetrics(transport, catalogue, service, { onError }))
+      if (json) await printJson({ service, ...places })
+      else for (const [name, place] of Object.entries(places)) await print(`${service} ${name}: ${place}`)
+      const stopped = new Promise<void>(resolve => {
+        if (stop.signal.aborted) resolve()
+        stop.signal.addEventListener('abort', () => resolve(), { once: true })
+      })
+      await Promise.race([stopped, done])
+      await stack.disposeAsync()
+    })
+}
+
+interface Started {
+  readonly done: Promise<void>
+  readonly places: Readonly<Record<string, string>>
+}
+
+const NEVER = new Promise<void>(() => {})
+
+async function started(
+  service: Service,
+  ground: Ground,
+  load: Parameters<typeof pipeline>[1],
+  stack: AsyncDisposableStack,
+): Promise<Started> {
+  if (service === 'alerts-api') {
+    const { url } = stack.use(await alertsApi(ground))
+    return { done: NEVER, places: { dashboard: url, reference: `${url}/reference`, metrics: `${url}/metrics` } }
+  }
+  if (service === 'ingest-gw') {
+    const { urls } = stack.use(await gateway(ground))
+    const places = Object.fromEntries(urls.map(url => [new URL(url).protocol.slice(0, -1), `${url}/v1/events`]))
+    return { done: NEVER, places }
+  }
+  const { done } = stack.use(await pipeline(ground, load))
+  const { fastify } = await import('fastify')
+  const app = fastify({ forceCloseConnections: true })
+  await app.register(ops, { health: ground.health })
+  stack.defer(() => app.close())
+  const url = await app.listen({ host: '127.0.0.1', port: ground.config.pipeline.opsPort })
+  return { done, places: { metrics: `${url}/metrics`, readiness: `${url}/readyz` } }
+}
+
+async function credentials(config: Config, service: Service, demoKeys: boolean) {
+  const { publicKeyFile, jwksUrl, issuer, audience, algorithms } = config.auth.jwt
+  const writeKeys: Record<string, string> = { ...config.writeKeys }
+  let secret = config.jwtSecret
+  if (demoKeys) {
+    for (const { host } of [config.gateway, config.alerts])
+      if (!/^(localhost|127\.|::1$)/.test(host))
+        throw new Exit(EXIT.usage, `--demo-keys is for this machine only, and ${host} can be reached from others`)
+    const { DEMO_KEYS } = await import('@weft/local')
+    for (const [tenant, key] of Object.entries(DEMO_KEYS)) writeKeys[key] = tenant
+    secret ??= await foundSecret(config)
+  }
+  const { readFile } = await import('node:fs/promises')
+  const path = await import('node:path')
+  const publicKey = publicKeyFile && (await readFile(path.resolve(config.base, publicKeyFile), 'utf8'))
+  const hasToken = secret || publicKey || jwksUrl
+  const hasKeys = Object.keys(writeKeys).length > 0
+  if (service === 'ingest-gw' && !hasToken && !hasKeys)
+    throw new Exit(
+      EXIT.usage,
+      'nobody could send events: set WEFT_WRITE_KEYS (key=tenant,…) or auth.jwt, or give --demo-keys',
+    )
+  if (service === 'alerts-api' && !hasToken)
+    throw new Exit(
+      EXIT.usage,
+      'nobody could read alerts: set WEFT_JWT_SECRET or auth.jwt.jwksUrl, or give --demo-keys after "weft dev"',
+    )
+  const jwt = {
+    ...(secret && { secret }),
+    ...(publicKey && { publicKey }),
+    ...(jwksUrl && { jwksUrl }),
+    ...(issuer && { issuer }),
+    ...(audience && { audience }),
+    ...(algorithms && { algorithms }),
+  }
+  try {
+    return createAuth({ writeKeys, ...(hasToken && { jwt }) })
+  } catch (error) {
+    throw new Exit(EXIT.usage, `wrong configuration of auth:\n  ${(error as Error).message.replaceAll('\n', '\n  ')}`)
+  }
+}

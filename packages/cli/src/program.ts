@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs'
+import { styleText } from 'node:util'
+import { Command, CommanderError } from 'commander'
+import { backup } from './commands/backup.ts'
+import { dev } from './commands/dev.ts'
+import { dlq } from './commands/dlq.ts'
+import { groups } from './commands/groups.ts'
+import { produce } from './commands/produce.ts'
+import { replay } from './commands/replay.ts'
+import { run } from './commands/run.ts'
+import { schemas } from './commands/schemas.ts'
+import { tail } from './commands/tail.ts'
+import { token } from './commands/token.ts'
+import { topics } from './commands/topics.ts'
+import { EXIT, explain } from './exit.ts'
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+
+const COMMANDS = [dev, run, topics, tail, produce, groups, schemas, dlq, replay, backup, token]
+
+const HELP = `
+Exit codes:
+  0 done   1 failed   2 wrong usage or configuration   3 a check found faults   4 nothing by that name   130 interrupted
+
+Examples:
+  weft dev                                the whole fabric in this process, on demo sessions
+  weft tail alerts.v1 --follow            alerts as they are raised
+  weft groups --log embedded:/var/weft    how far behind each consumer is
+  weft topics --json                      one JSON object a line, as with every command`
+
+/** The command line; nothing is parsed yet. */
+export function program(): Command {
+  const weft = new Command('weft')
+    .description('A durable log, its pipeline and its alerts: run them, look inside, repair.')
+    .version(version)
+    .option('--log <url>', 'the log to work on, such as embedded:.weft; default: weft.yaml, WEFT_LOG')
+    .option('--config <file>', 'the configuration; default: weft.yaml here or in a folder above, WEFT_CONFIG')
+    .option('--json', 'print one JSON object a line')
+    .configureHelp({ showGlobalOptions: true, styleTitle: title => styleText('bold', title) })
+    .showHelpAfterError('(--help tells more)')
+    .addHelpText('after', HELP)
+    .exitOverride()
+  for (const add of COMMANDS) add(weft)
+  return weft
+}
+
+/** Runs one command line; resolves to the exit code. Results go to standard output, everything else to standard error. */
+export async function main(args: readonly string[]): Promise<number> {
+  // The reader of a pipe may leave before the end, as `head` does.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) =>
+    process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed),
+  )
+  try {
+    await program().parseAsync(args, { from: 'user' })
+    return EXIT.done
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
+    const { sentence, code } = explain(error)
+    process.stderr.write(`${styleText('red', 'weft:')} ${sentence}\n`)
+    if (process.env.LOG_LEVEL === 'debug' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+    return code
+  }
+}

@@ -1,0 +1,100 @@
+import { type From, type Position, type Received, type Topic, type Transport, WeftError } from '@weft/transport'
+import { EXIT, Exit } from './exit.ts'
+import { milliseconds } from './output.ts'
+
+/** What --from and --to take, for help texts. */
+export const PLACES =
+  'earliest, latest, a time (2026-11-21T07:00Z, 10m ago as "10m", epoch ms) or positions (0:15,3:22)'
+
+/** INVALID usage for anything that is not a place in a topic. */
+export function parsePlace(text: string, now = Date.now()): From {
+  if (text === 'earliest' || text === 'latest') return text
+  if (/^\d+:[^,:]+(,\d+:[^,:]+)*$/.test(text))
+    return {
+      after: text.split(',').map(each => {
+        const [partition = '', at = ''] = each.split(':')
+        return { partition: Number(partition), at }
+      }),
+    }
+  const ago = milliseconds(text)
+  const time = ago === undefined ? (/^\d{12,}$/.test(text) ? Number(text) : Date.parse(text)) : now - ago
+  if (!Number.isFinite(time)) throw new Exit(EXIT.usage, `"${text}" is not a place in a topic: expected ${PLACES}`)
+  return { time }
+}
+
+/** The last position of each partition before a place, the end of the log at the moment for `latest`. */
+export async function endsAt(transport: Transport, topic: Topic, place: From): Promise<readonly Position[]> {
+  const { end } = await transport.admin.describe(topic)
+  if (place === 'latest') return end
+  const asked = await transport.admin.positions(topic, place)
+  return end.map((last, partition) => {
+    const found = asked.find(each => each.partition === partition)
+    return found && transport.compare(found, last) < 0 ? found : last
+  })
+}
+
+/**
+ * Records of each partition after `from` up to and with its position in `ends`. A partition whose last record will
+ * never be shown (it was aborted or compacted away) ends when nothing came for `idleMs`.
+ */
+export async function* spanOf(
+  transport: Transport,
+  topic: Topic,
+  {
+    from,
+    ends,
+    signal,
+    idleMs = 1_500,
+  }: { from: From; ends: readonly Position[]; signal: AbortSignal; idleMs?: number },
+): AsyncGenerator<readonly Received[]> {
+  const starts = await transport.admin.positions(topic, from)
+  const open = new Map<number, Position>()
+  for (const end of ends) {
+    const start = starts.find(each => each.partition === end.partition)
+    if (!start || transport.compare(start, end) < 0) open.set(end.partition, end)
+  }
+  if (!open.size) return
+  const stop = new AbortController()
+  const batches = transport.read(topic, {
+    from: startsOnly(starts, open),
+    partitions: [...open.keys()],
+    signal: AbortSignal.any([signal, stop.signal]),
+  })
+  let idle = setTimeout(() => stop.abort(), idleMs)
+  try {
+    for await (const batch of batches) {
+      clearTimeout(idle)
+      const wanted = batch.filter(({ position }) => {
+        const end = open.get(position.partition)
+        return end && transport.compare(position, end) <= 0
+      })
+      if (wanted.length) yield wanted
+      for (const { position } of batch) {
+        const end = open.get(position.partition)
+        if (end && transport.compare(position, end) >= 0) open.delete(position.partition)
+      }
+      if (!open.size) return
+      idle = setTimeout(() => stop.abort(), idleMs)
+    }
+  } finally {
+    clearTimeout(idle)
+    stop.abort()
+  }
+}
+
+const startsOnly = (starts: readonly Position[], open: ReadonlyMap<number, Position>): From => ({
+  after: starts.filter(({ partition }) => open.has(partition)),
+})
+
+/** The topic, if it is there; otherwise says which was meant. */
+export async function existing(transport: Transport, name: string, known: Iterable<string>): Promise<Topic> {
+  const { nearest } = await import('@weft/schema')
+  const specs = await transport.admin.topics()
+  const found = specs.find(({ topic }) => topic.name === name)
+  if (found) return found.topic
+  const names = specs.map(({ topic }) => topic.name)
+  const meant = nearest(name, new Set([...names, ...known]))
+  if (names.length === 0)
+    throw new WeftError('NOT_FOUND', `there is no topic "${name}": this log has no topics yet, "weft dev" makes them`)
+  throw new WeftError('NOT_FOUND', `there is no topic "${name}"${meant ? `, did you mean "${meant}"?` : ''}`)
+}
