@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Auth } from '@weft/auth'
 import type { Catalogue } from '@weft/schema'
 import { type Health, logger } from '@weft/telemetry'
@@ -21,6 +22,14 @@ export interface Ground {
 export async function loadWithRules(load: LoadOptions): Promise<Config> {
   const { parseRules } = await import('@weft/pipeline')
   return loadConfig({ ...load, checkRules: parseRules })
+}
+
+/** The same; where there is no file, with the rules of the project's own. */
+export async function loadForDevelopment(load: LoadOptions): Promise<Config> {
+  const config = await loadWithRules(load)
+  if (config.file !== undefined || config.rules !== undefined) return config
+  const { rules } = await loadConfig({ file: fileURLToPath(new URL('../../../weft.yaml', import.meta.url)), env: {} })
+  return { ...config, ...(rules && { rules }) }
 }
 
 /** The pipeline with the alert rules of the file, which it follows. */

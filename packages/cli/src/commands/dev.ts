@@ -8,7 +8,7 @@ import { deleteStore, writableFolder } from '../data-folder.ts'
 import { developmentSecret } from '../dev-secret.ts'
 import { interruption } from '../interrupt.ts'
 import { note, print, printJson } from '../output.ts'
-import { alertsApi, gateway, loadWithRules, pipeline } from '../services.ts'
+import { alertsApi, gateway, loadForDevelopment, pipeline } from '../services.ts'
 
 interface Options {
   readonly fresh?: boolean
@@ -47,7 +47,7 @@ export function dev(program: Command): void {
 async function start(options: Options, command: Command): Promise<void> {
   const { json, log: url, config: file } = shared(command)
   const load = { file, log: url }
-  const config = await loadWithRules(load)
+  const config = await loadForDevelopment(load)
   const { DEMO_KEYS, play } = await import('@weft/local')
   const folder = folderOf(config.log)
   if (folder !== undefined) {
@@ -84,7 +84,8 @@ async function start(options: Options, command: Command): Promise<void> {
   if (isPlaying) {
     const playing = new AbortController()
     const played = play({
-      urls: [events.http ?? ''],
+      urls: [events.https ?? ''],
+      ...(events.certificate !== undefined && { ca: events.certificate }),
       signal: AbortSignal.any([stop.signal, playing.signal]),
       ...(speed && { speed }),
     }).catch(err => {
