@@ -19,6 +19,11 @@ export interface Child extends AsyncDisposable {
   /** SIGSTOP and SIGCONT. */
   stop(): void
   resume(): void
+  /**
+   * SIGSTOP, and SIGCONT that many milliseconds later, both by a process of its own: whatever the sleeper holds up, it
+   * will wake.
+   */
+  sleep(ms: number): Promise<void>
   /** SIGKILL, and all that it told before is there. */
   kill(): Promise<void>
   /** Resolves when the program has ended by itself; rejects if it failed. */
@@ -72,6 +77,10 @@ export function spawnProgram(program: string, input: object): Child {
     say: line => child.stdin?.write(`${line}\n`),
     stop: () => child.kill('SIGSTOP'),
     resume: () => child.kill('SIGCONT'),
+    async sleep(ms) {
+      const nap = spawn('/bin/sh', ['-c', `kill -STOP ${child.pid}; sleep ${ms / 1000}; kill -CONT ${child.pid}`])
+      await once(nap, 'close')
+    },
     kill,
     async ended() {
       await closed

@@ -3,9 +3,9 @@ import { describe, expect } from 'vitest'
 import { bytes, text } from '../message.ts'
 import type { Guarantees, Message, Topic, Transport } from '../transport.ts'
 import type { Child } from './child.ts'
-import { account, counting, isPoison } from './counting.ts'
+import { account, counting, faultless, isPoison } from './counting.ts'
 import type { Cases } from './fixture.ts'
-import { bodyOf, byKey, contents, isMark, numbered, random, settled } from './observe.ts'
+import { bodyOf, byKey, contents, isMark, keyOf, message, numbered, random, settled } from './observe.ts'
 import { now } from './programs/clock.ts'
 
 /** Real processes, killed with SIGKILL at random points; WEFT_SEED repeats the points of a run as far as clocks allow. */
@@ -114,27 +114,64 @@ export function crash(test: Cases, guarantees: Guarantees) {
         await settled(transport, group)
 
         const good = sent.filter(each => !isPoison(bodyOf(each)))
-        expect(account(good, await contents(transport, output))).toEqual({ missing: [], doubled: [], miscounted: [] })
+        expect(account(good, await contents(transport, output))).toEqual(faultless)
         const letters = (await contents(transport, { name: `${input.name}.dlq` })).map(bodyOf)
         expect(letters.sort()).toEqual(sent.map(bodyOf).filter(isPoison).sort())
         expect(state).toEqual(new Map([...byKey(good)].map(([key, values]) => [key, values.length])))
       })
 
-      test('finds duplicates in the same run of a loop without transactions, or it would prove nothing', {
-        timeout: 120_000,
-      }, async ({ transport, create, fresh, spawn }) => {
+      test('transacts exactly once while its owners fall asleep and wake up again', { timeout: 120_000 }, async ({
+        cluster,
+        transport,
+        create,
+        fresh,
+        spawn,
+      }) => {
         const [input, output, group] = [await create(), await create(), fresh('group')]
         await using feed = feeding(transport, input)
-        const faults = { missing: 0, doubled: 0, miscounted: 0 }
-        for (let round = 0; round < 20 && faults.doubled === 0; round++) {
-          await kill(spawn('naive', { input, output, group }), 'counted', 300)
-          const found = account(feed.sent, await contents(transport, output))
-          faults.doubled = found.doubled.length
-          faults.miscounted = found.miscounted.length
+        const counters = [spawn('counter', { input, output, group }), spawn('counter', { input, output, group })]
+        for (let round = 0; round < 3; round++) {
+          const counter = counters[round % 2] as Child
+          await counter.first('counted')
+          // Long enough for the others to take over, then back among them.
+          await counter.sleep(cluster.sessionMs * (1 + chance()))
         }
-        expect(faults.doubled).toBeGreaterThan(0)
-        expect(faults.miscounted).toBeGreaterThan(0)
+        const sent = await feed.end()
+        await settled(transport, group)
+        for (const counter of counters) {
+          counter.say('leave')
+          await counter.ended()
+        }
+        const good = sent.filter(each => !isPoison(bodyOf(each)))
+        expect(account(good, await contents(transport, output))).toEqual(faultless)
+        const letters = (await contents(transport, { name: `${input.name}.dlq` })).map(bodyOf)
+        expect(letters.sort()).toEqual(sent.map(bodyOf).filter(isPoison).sort())
       })
+
+      for (const [fault, early] of [
+        ['doubled', false],
+        ['missing', true],
+      ] as const) {
+        test(`finds what is ${fault} by a loop that acknowledges ${early ? 'before' : 'after'} its work, or all this would prove nothing`, {
+          timeout: 120_000,
+        }, async ({ transport, create, fresh, spawn }) => {
+          const [input, output, group] = [await create(), await create(), fresh('group')]
+          const sent: Message[] = []
+          let faults = faultless
+          for (let round = 0; round < 30 && faults[fault].length === 0; round++) {
+            const messages = numbered(500, 250, sent.length)
+            sent.push(...messages)
+            await transport.append(input, messages)
+            await kill(spawn('naive', { input, output, group, early }), 'counted', 100)
+            await using _ = await transport.subscribe(input, { group }, async each => {
+              await transport.append(output, [message(keyOf(each), `${bodyOf(each)}:0`)])
+            })
+            await settled(transport, group)
+            faults = account(sent, await contents(transport, output))
+          }
+          expect(faults[fault].length).toBeGreaterThan(0)
+        })
+      }
     }
 
     if (guarantees.appendOnce) {

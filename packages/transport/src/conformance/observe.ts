@@ -118,12 +118,16 @@ export async function contents(transport: Transport, topic: Topic, from: From = 
 /** Whether a message is one of the marks of `contents`. */
 export const isMark = (received: Message): boolean => headerOf(received, MARK) !== undefined
 
-/** Resolves when the group has nothing left to settle. */
+/** Resolves when the group has nothing left to settle; waits as long as it gets less. */
 export async function settled(transport: Transport, group: string): Promise<void> {
-  await until(`group ${group} has settled all`, async () => {
-    const lags = (await transport.admin.groups()).filter(each => each.group === group)
-    return lags.length > 0 && lags.every(each => each.lag === 0)
-  })
+  let left = Number.POSITIVE_INFINITY
+  while (left > 0) {
+    left = await until(`group ${group} settles what it has left (${left})`, async () => {
+      const lags = (await transport.admin.groups()).filter(each => each.group === group)
+      const now = lags.reduce((sum, each) => sum + each.lag, 0)
+      return lags.length > 0 && now < left && { now }
+    }).then(({ now }) => now)
+  }
 }
 
 /** Something to wait for, and the way to let it happen. */

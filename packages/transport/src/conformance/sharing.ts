@@ -109,6 +109,37 @@ export function sharing(test: Cases) {
       expect(byKey(handled)).toEqual(byKey(numbered(20, 20)))
     })
 
+    test('lets a member that was replaced while it slept acknowledge nothing any more', async ({
+      transport,
+      create,
+      fresh,
+      spawn,
+    }) => {
+      const [topic, group] = [await create({ partitions: 1 }), fresh('group')]
+      await transport.append(topic, numbered(20, 20))
+      const child = spawn('member', { topic, group, hold: true })
+      await until('the child has all in hand', () => child.of('begun').length === 20)
+      child.stop()
+      let begun = 0
+      const running = await transport.subscribe(topic, { group }, async (_, { signal }) => {
+        begun++
+        await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+      })
+      await until('another has all in hand', () => begun === 20)
+      child.resume()
+      // It learns that it lost them, finishes all the same, and leaves.
+      await until('the child is told', () => child.of('aborted').length === 20)
+      child.say('finish')
+      await until('the child has finished all', () => child.of('handled').length === 20)
+      child.say('leave')
+      await child.ended()
+      await within('the member to leave', running[Symbol.asyncDispose]())
+      const handled: Received[] = []
+      await using _ = await transport.subscribe(topic, { group }, each => void handled.push(each))
+      await settled(transport, group)
+      expect(byKey(handled)).toEqual(byKey(numbered(20, 20)))
+    })
+
     test('two members of one client share as well', async ({ transport, create, fresh }) => {
       const [topic, group] = [await create(), fresh('group')]
       const handled: [Received[], Received[]] = [[], []]
