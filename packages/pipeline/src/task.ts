@@ -75,11 +75,12 @@ function processOf(catalogue: Catalogue, task: Task, maxAttempts: number): Proce
   /** Per partition where the batch began that failed, and how often. */
   const failed = new Map<number, { at: string; attempts: number }>()
 
-  const one = async (message: Received, transaction: Transaction, attempts: number): Promise<void> => {
+  const one = async (message: Received, transaction: Transaction, tried: number): Promise<void> => {
     try {
       await pass(catalogue, task, [message], transaction, observe)
     } catch (error) {
-      if (!isRecordsFault(error, transaction) || (isRetryable(error) && attempts < maxAttempts)) throw error
+      if (!isRecordsFault(error, transaction) || (isRetryable(error) && tried < maxAttempts)) throw error
+      const attempts = isRetryable(error) ? tried : 1
       const reason = error instanceof Error ? error.message : String(error)
       const code = error instanceof WeftError ? error.code : 'FAILED'
       const letter = letterOf(message, { code, reason, consumer: task.name, attempts, at: message.time })
@@ -90,8 +91,8 @@ function processOf(catalogue: Catalogue, task: Task, maxAttempts: number): Proce
   }
 
   return async (batch, transaction) => {
-    const first = batch[0]?.position.at
-    if (first === undefined) return
+    if (!batch[0]) return
+    const first = `${batch[0].topic.name} ${batch[0].position.at}`
     const before = failed.get(transaction.partition)
     const attempts = (before?.at === first ? before.attempts : 0) + 1
     try {

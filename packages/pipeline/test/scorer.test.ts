@@ -88,7 +88,8 @@ describe('a process that scores', () => {
     const source = `import { loadScorer } from ${JSON.stringify(new URL('../src/scorer.ts', import.meta.url).href)}
       const scorer = await loadScorer()
       const rows = new Float32Array(64 * ${WIDTH})
-      const forever = async () => { for (;;) await scorer.score(rows, 64) }
+      const large = new Float32Array(20_000 * ${WIDTH})
+      const forever = async () => { for (;;) await scorer.score(large, 20_000) }
       ${script}`
     const { status, signal, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
       encoding: 'utf8',
