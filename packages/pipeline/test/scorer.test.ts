@@ -107,7 +107,7 @@ describe('a process that scores', () => {
   })
 
   it('can exit in the middle of a batch, with the code it means to', () => {
-    for (let turns = 1; turns <= 5; turns++) {
+    for (let turns = 1; turns <= 8; turns++) {
       const exit = `for (let call = 0; call < 8; call++) forever()
         for (let turn = 0; turn < ${turns * 50}; turn++) await new Promise(resolve => setImmediate(resolve))
         process.exit(3)`
