@@ -1,11 +1,11 @@
 import { expect } from 'vitest'
 import { bytes, header } from '../message.ts'
-import type { Position, Received } from '../transport.ts'
+import type { Guarantees, Position, Received } from '../transport.ts'
 import type { Cases } from './fixture.ts'
 import { bodyOf, contents, isMark, keyOf, message, numbered, settled, take, until, within } from './observe.ts'
 
 /** What may go, what must stay, and that nobody is led past what is gone without being told. */
-export function retention(test: Cases) {
+export function retention(test: Cases, guarantees: Guarantees) {
   /** A topic whose first messages are gone by their age; the clock is waited for, not the log. */
   const aged = { partitions: 1, retentionMs: 50 }
   const older = (appended: number) =>
@@ -93,6 +93,8 @@ export function retention(test: Cases) {
     })()
     await expect(within('an answer', outcome)).rejects.toMatchObject({ code: 'POSITION_GONE' })
   })
+
+  if (!guarantees.compaction) return
 
   test('compaction keeps the last value of each key, in order, and tombstones win', async ({
     cluster,
