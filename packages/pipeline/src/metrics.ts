@@ -43,21 +43,26 @@ const alerts = new Counter({
   labelNames: ['tenant', 'rule', 'severity'],
 })
 
-const working = new Map<Running, string>()
+const working = new Map<Running, readonly string[]>()
 new Gauge({
   name: 'weft_stage_lag',
-  help: 'Records that a task has not processed yet, of the partitions that this process has',
+  help: 'Records not processed yet by the task that a stage runs in, of the partitions that this process has',
   labelNames: ['stage'],
   async collect() {
-    const lags = await Promise.all([...working].map(async ([running, task]) => [task, await running.lag()] as const))
+    const lags = await Promise.all(
+      [...working].map(async ([running, stages]) => [stages, await running.lag()] as const),
+    )
     this.reset()
-    for (const [stage, lag] of lags) for (const { messages } of lag) this.inc({ stage }, messages)
+    for (const [stages, lag] of lags) {
+      const behind = lag.reduce((sum, { messages }) => sum + messages, 0)
+      for (const stage of stages) this.inc({ stage }, behind)
+    }
   },
 })
 
-/** Shows a task's lag until what it returns is called. */
-export function showLag(task: string, running: Running): () => void {
-  working.set(running, task)
+/** Shows the lag of stages that share a task until what it returns is called. */
+export function showLag(stages: readonly string[], running: Running): () => void {
+  working.set(running, stages)
   return () => void working.delete(running)
 }
 

@@ -92,13 +92,20 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
   const stack = new AsyncDisposableStack()
   try {
     const running = new Map<string, Running>()
-    const started = (name: string, member: Running) => {
+    const started = (name: string, member: Running, stages = [name]) => {
       running.set(name, stack.use(member))
-      stack.defer(showLag(name, member))
+      stack.defer(showLag(stages, member))
       const forget = health?.add(`pipeline ${name}`, stalled(member, stalledMs))
       if (forget) stack.defer(forget)
     }
-    for (const task of tasks) started(task.name, await runTask(transport, catalogue, task, { ...(retry && { retry }) }))
+    for (const task of tasks) {
+      const member = await runTask(transport, catalogue, task, { ...(retry && { retry }) })
+      started(
+        task.name,
+        member,
+        task.stages.map(stage => stage.name),
+      )
+    }
     if (tasks.some(({ stages }) => stages.some(({ writes }) => writes.includes('interventions.commands.v1')))) {
       const deliver = options.deliver ?? toLog(log)
       started('delivery', await startDelivery({ transport, catalogue, deliver, ...(retry && { retry }) }))
