@@ -53,7 +53,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
       spawn,
     }) => {
       const [topic, group] = [await create(), fresh('group')]
-      await using feed = feeding(transport, topic)
+      await using feed = feeding(transport, topic, group)
       const members = [spawn('member', { topic, group }), spawn('member', { topic, group })]
       for (let round = 0; round < 5; round++) {
         await kill(members[round] as Child, 'handled', 400)
@@ -91,7 +91,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
         spawn,
       }) => {
         const [input, output, group] = [await create(), await create(), fresh('group')]
-        await using feed = feeding(transport, input)
+        await using feed = feeding(transport, input, group)
         const counters = [spawn('counter', { input, output, group }), spawn('counter', { input, output, group })]
         for (let round = 0; round < 7; round++) {
           await kill(counters[round] as Child, 'counted', 400)
@@ -128,7 +128,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
         spawn,
       }) => {
         const [input, output, group] = [await create(), await create(), fresh('group')]
-        await using feed = feeding(transport, input)
+        await using feed = feeding(transport, input, group)
         const counters = [spawn('counter', { input, output, group }), spawn('counter', { input, output, group })]
         for (let round = 0; round < 3; round++) {
           const counter = counters[round % 2] as Child
@@ -220,16 +220,20 @@ export function crash(test: Cases, guarantees: Guarantees) {
     await child.kill()
   }
 
-  /** Appends numbers while others work on them, until it is ended. */
-  function feeding(transport: Transport, topic: Topic) {
+  /** Appends numbers while a group works on them, never far ahead of it, until it is ended. */
+  function feeding(transport: Transport, topic: Topic, group: string) {
     const sent: Message[] = []
     let going = true
     const working = (async () => {
       while (going) {
-        const messages = numbered(20, 10, sent.length)
-        sent.push(...messages)
-        await transport.append(topic, messages)
-        await sleep(10)
+        const lags = await transport.admin.groups()
+        const left = lags.reduce((sum, each) => sum + (each.group === group ? each.lag : 0), 0)
+        if (left < 500) {
+          const messages = numbered(20, 10, sent.length)
+          sent.push(...messages)
+          await transport.append(topic, messages)
+        }
+        await sleep(5)
       }
     })()
     const end = async () => {
