@@ -64,7 +64,7 @@ it('an event posted shows as an alert on the page', { timeout: 60_000 }, async c
   await browseHastily('shopper-one')
   await shown('shopper-one')
   expect(await page.locator('#empty').isHidden()).toBe(true)
-  await page.waitForFunction('Number(document.getElementById("alerts-this-minute").textContent) > 0')
+  await page.locator('#alerts-this-minute', { hasText: /[1-9]/ }).waitFor()
 })
 
 it('the page goes on after the server was killed, without a gap or a repeat', { timeout: 90_000 }, async context => {
@@ -87,7 +87,7 @@ it('the filter by severity leaves out the others, and by tenant as well', { time
   if (!executablePath) return context.skip(reportMissing('the dashboard in a browser, filtering'))
   await page.uncheck('input[value=warning]')
   await connection('live')
-  await page.waitForFunction('document.querySelector("#alerts li[data-severity=warning]") === null')
+  await page.locator('#alerts li[data-severity=warning]').first().waitFor({ state: 'detached' })
   await page.check('input[value=warning]')
   await shown('shopper-three')
   await page.waitForSelector('#tenant option[value=aurora]', { state: 'attached' })
