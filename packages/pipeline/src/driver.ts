@@ -76,7 +76,7 @@ function recordOf(topic: string, value: object, partition: number, offset: numbe
     value: null,
     time,
     headers,
-    appendedAt: event.received_at ?? time,
+    appendedAt: time,
   }
   return { topic, key, value, time, headers, source }
 }

@@ -3,6 +3,7 @@ import { letterOf } from './letter.ts'
 import { StateSchedule } from './schedule.ts'
 import type { Context, Lineage, Stage, StageRecord, Tick, TopicName } from './stage.ts'
 import { type StateAccess, StateStore } from './state.ts'
+import { MAX_AHEAD_MS } from './ticks.ts'
 
 export type Item = StageRecord | Tick
 /** Per topic what goes through it, in order. */
@@ -74,13 +75,19 @@ class StageScope implements Context {
       records++
       if (stage.processAll) together.push(item)
       else {
-        if (stage.clock) this.#moveTo(stage.clock(item.value as never))
+        if (stage.clock) this.#moveBy(item, stage.clock(item.value as never))
         stage.process?.(item as StageRecord<any>, this)
       }
     }
     if (together.length > 0) await stage.processAll?.(together, this)
     if (this.now !== started) this.#clock?.set('', this.now)
     if (records > 0) this.#count(stage.name, 'in', records)
+  }
+
+  /** A record whose time lies ahead of the log's own clock moves nothing: one wrong clock would close everybody's windows. */
+  #moveBy({ source }: StageRecord, time: number): void {
+    const latest = source ? source.appendedAt + MAX_AHEAD_MS : Number.POSITIVE_INFINITY
+    this.#moveTo(time <= latest ? time : this.now)
   }
 
   /** Time only advances. What falls due on the way does so in the order of its times, not all at the end. */

@@ -193,7 +193,7 @@ test('health, lag and counts tell of the tasks', async () => {
     expect(Object.keys(report.checks)).toContain('pipeline signal')
     const metrics = await registry.metrics()
     expect(metrics).toMatch(/weft_stage_records_total\{stage="validate",direction="in"\} [1-9]/)
-    expect(metrics).toMatch(/weft_stage_lag\{stage="ingest"\} \d/)
+    expect(metrics).toMatch(/weft_stage_lag\{stage="enrich"\} \d/)
   }
   expect((await health.ready()).checks).toEqual({})
 })

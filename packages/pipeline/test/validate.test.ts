@@ -46,6 +46,7 @@ const bad = {
   INVALID_PAYLOAD: raw('page_view', { elapsed_ms: 'soon', page: 'product' }, { sent_at: START }),
   WRONG_TENANT: { ...views('product', 1), store_id: '' },
   INVALID_ID: views('product', 1, { event_id: '' }),
+  CLOCK_AHEAD: views('product', 1, { received_at: START * 2 }),
   INVALID_TIME: views('product', 1, { sent_at: -5, received_at: START }),
 }
 

@@ -1,7 +1,16 @@
 import { createHash, type Hash } from 'node:crypto'
 import { type EventRaw, loadCatalogue } from '@weft/schema'
 import { expect, test } from 'vitest'
-import { type Driven, drive, loadScorer, parseRules, type Stage, standardStages } from '../src/index.ts'
+import {
+  DEFAULT_TASKS,
+  type Driven,
+  drive,
+  loadScorer,
+  parseRules,
+  type Stage,
+  standardStages,
+  tasksOf,
+} from '../src/index.ts'
 import { shopping } from './store.ts'
 
 const START = Date.UTC(2026, 2, 14)
@@ -15,7 +24,7 @@ const rules = parseRules([
 ])
 
 test('replaying all 12,330 sessions gives the same bytes on every topic, fused or split', {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async () => {
   const catalogue = await loadCatalogue()
   await using scorer = await loadScorer()
@@ -59,7 +68,7 @@ test('replaying all 12,330 sessions gives the same bytes on every topic, fused o
 
   const fused = await hashes([stages], 2500)
   const split = await hashes(
-    stages.map(stage => [stage]),
+    tasksOf(DEFAULT_TASKS, stages).map(task => task.stages),
     1111,
   )
   expect(split).toEqual(fused)
