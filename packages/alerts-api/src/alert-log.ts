@@ -36,15 +36,32 @@ export class AlertLog {
 
   /** Reads for one client that is too far behind for the ring; so many at once, others wait. */
   async *replay(after: Vector, signal: AbortSignal): AsyncGenerator<readonly Logged[]> {
-    if (this.#replays >= this.#maxReplays) await new Promise<void>(start => this.#waiting.push(start))
-    else this.#replays++
+    if (!(await this.#slot(signal))) return
     try {
-      if (!signal.aborted) yield* this.#read(after, signal)
+      yield* this.#read(after, signal)
     } finally {
       const next = this.#waiting.shift()
       if (next) next()
       else this.#replays--
     }
+  }
+
+  /** False when the signal aborts before there is one. */
+  #slot(signal: AbortSignal): boolean | Promise<boolean> {
+    if (signal.aborted) return false
+    if (this.#replays < this.#maxReplays) {
+      this.#replays++
+      return true
+    }
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const start = () => resolve(true)
+    this.#waiting.push(start)
+    signal.addEventListener('abort', () => {
+      const place = this.#waiting.indexOf(start)
+      if (place >= 0) this.#waiting.splice(place, 1)
+      resolve(false)
+    })
+    return promise
   }
 
   /** Feeds the fan-out from where its tape stands until the signal aborts; what fails is tried again from there. */

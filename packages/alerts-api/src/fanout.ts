@@ -111,9 +111,13 @@ export class Fanout {
     this.tape.setMark()
     for (const channel of this.#dirty) this.#send(channel, cursor)
     this.#dirty.clear()
-    this.#boundTotal()
+    this.boundTotal()
     this.#lastFlushMs = performance.now() - before
     ringBytes.set(this.tape.ring.bytes)
+  }
+
+  write(connection: Connection, packet: Buffer): void {
+    if (!connection.write(packet)) this.#queued.add(connection)
   }
 
   /** `before` is where those stand that cannot take it. */
@@ -127,7 +131,7 @@ export class Fanout {
       for (const connection of connections) {
         if (connection.backlog > this.#options.maxQueuedBytes) this.#tooSlow(connection, before)
         else {
-          if (!connection.write(packet)) this.#queued.add(connection)
+          this.write(connection, packet)
           sent++
         }
       }
@@ -139,8 +143,8 @@ export class Fanout {
   #tooSlow(connection: Connection, cursor: string): void {
     connection.channel.leave(connection)
     connection.cursor = cursor
+    connection.state = 'lagging'
     if (this.#options.slow === 'disconnect') this.end(connection, 'slow')
-    else connection.state = 'lagging'
   }
 
   /** To be called when a connection's socket has taken everything. */
@@ -192,7 +196,7 @@ export class Fanout {
   }
 
   /** Those who hold most are cut off while too much is queued for all together; they resume from their last id. */
-  #boundTotal(): void {
+  boundTotal(): void {
     let total = 0
     for (const connection of this.#queued) total += connection.backlog
     queuedBytes.set(total)
