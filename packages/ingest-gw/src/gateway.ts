@@ -123,6 +123,13 @@ export async function startGateway({
   )
   const idempotency = started.use(new IdempotencyKeys(index.environment, duplicateWindowMs))
   const faults = logFaults(log)
+  let closing = false
+  const forget = health?.add('ingest-gw', () => {
+    if (closing) return { ok: false, detail: 'shutting down' }
+    if (faults.failing) return { ok: false, detail: 'the log does not take events' }
+    return index.probe()
+  })
+  started.defer(() => forget?.())
   const appender = new Appender({ transport, topic, onAppended: faults.ok })
   started.defer(() => appender.idle())
   const shared = {
@@ -166,13 +173,6 @@ export async function startGateway({
     https: https && certificate ? await listen(https, 7072, certificate) : undefined,
     http: http ? await listen(http, 7071) : undefined,
   }
-  let closing = false
-  const forget = health?.add('ingest-gw', () => {
-    if (closing) return { ok: false, detail: 'shutting down' }
-    if (faults.failing) return { ok: false, detail: 'the log does not take events' }
-    return index.probe()
-  })
-  started.defer(() => forget?.())
   started.defer(() => {
     closing = true
   })

@@ -186,6 +186,8 @@ export class LogIndex implements SeenEvents {
     try {
       while (marks.some(mark => !this.#hasRead(mark))) {
         this.#signal.throwIfAborted()
+        // While it serves, a gateway waits for the log to heal; one that cannot begin says why.
+        if (this.#fault && !(this.#fault instanceof WeftError && this.#fault.retryable)) throw this.#fault
         const { promise, resolve } = Promise.withResolvers<void>()
         this.#onRead = resolve
         await promise
@@ -239,6 +241,7 @@ export class LogIndex implements SeenEvents {
         this.#fault = gone ? undefined : error
         this.#log?.warn({ err: error }, gone ? 'the log no longer has what was indexed last' : 'reading the log failed')
         if (gone) this.#read.length = 0
+        this.#onRead?.()
         await delay(pause, undefined, { signal: this.#signal }).catch(() => undefined)
         pause = Math.min(5000, pause * 2)
       }

@@ -56,6 +56,16 @@ export async function world(
   return { directory, transport, gateway, url, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
 
+/** The transport with another append: one that fails, waits, or kills. */
+export const withAppend = (transport: Transport, append: Transport['append']): Transport =>
+  new Proxy(transport, {
+    get(target, name) {
+      if (name === 'append') return append
+      const value = Reflect.get(target, name, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+
 export interface Sent {
   readonly status: number
   readonly headers: Headers
@@ -75,13 +85,14 @@ export async function send(
     method: 'POST',
     headers: { authorization: 'Bearer wk_aurora_test', 'content-type': 'application/json', ...headers },
     body: raw ? (body as RequestInit['body']) : JSON.stringify(body),
+    signal: AbortSignal.timeout(20_000),
     ...init,
   })
   const text = await response.text()
   return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) }
 }
 
-export const pageView = (more: object = {}) => ({
+export const pageView = (more: { event_id?: string; [field: string]: unknown } = {}) => ({
   type: 'page_view',
   session_id: 's-1',
   payload: { elapsed_ms: 10, page: 'product' },
