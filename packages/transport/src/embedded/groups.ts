@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { pause } from '../backoff.ts'
 import { type From, type SubscribeOptions, WeftError } from '../transport.ts'
 import type { WriteTransaction } from './committer.ts'
 import { after, KEY } from './keys.ts'
@@ -6,6 +7,7 @@ import { startOf } from './reader.ts'
 import type { Process } from './session.ts'
 import type { Store } from './store.ts'
 import type { TopicEntry } from './topics.ts'
+import { groupKey } from './watch.ts'
 
 export interface MemberRecord extends Process {
   readonly id: string
@@ -62,6 +64,8 @@ export class Member {
   readonly #leaving = new AbortController()
   readonly #group: number
   #loop: Promise<void> | undefined
+  /** The group's version that the member last looked at. */
+  #balanced = -1
   #ending: Promise<void> | undefined
   #fail: (error: unknown) => void = () => {}
   #finish: () => void = () => {}
@@ -73,10 +77,10 @@ export class Member {
     options: MemberOptions,
     work: (claim: Claim, member: Member) => Promise<void>,
   ): Promise<Member> {
-    store.session.beat(options.sessionMs)
     const group = await store.committer.commit(transaction => groupId(store, transaction, options.group))
     const member = new Member(store, group, entries, options, work)
     try {
+      store.session.enter(member.id, options.sessionMs)
       await member.#register()
       await member.#balance()
     } catch (error) {
@@ -122,15 +126,16 @@ export class Member {
   #end(error?: unknown): Promise<void> {
     this.#ending ??= (async () => {
       this.#leaving.abort()
-      try {
-        await Promise.all([...this.held.values()].map(held => this.#release(held)))
-        await this.#store.committer.commit(transaction => {
+      const given = [...this.held.values()].map(held => this.#release(held))
+      const left = Promise.allSettled(given).then(() =>
+        this.#store.committer.commit(transaction => {
           transaction.remove(KEY.member(this.#group, this.id))
           transaction.touchGroup(this.#group)
-        })
-      } catch {
-        // The store can't be written, or was closed: the session's end tells the others.
-      }
+        }),
+      )
+      // If the store can't be written, the session's list still tells the others that the member is gone.
+      await left.catch(() => {})
+      this.#store.session.leave(this.id)
       if (error) this.#fail(error)
       else this.#finish()
     })()
@@ -152,22 +157,18 @@ export class Member {
 
   async #run(): Promise<void> {
     const { signal } = this.#leaving
-    let version = this.#version()
-    let checked = performance.now()
     const every = Math.min(500, this.#options.sessionMs / 4)
     while (!signal.aborted) {
-      await this.#store.watch.next(signal, every)
+      if (this.#version() === this.#balanced) await this.#store.watch.next([groupKey(this.#group)], signal, every)
       if (signal.aborted) return
-      const current = this.#version()
-      if (current === version && performance.now() - checked < every) continue
-      version = current
-      checked = performance.now()
       try {
         await this.#balance()
       } catch (error) {
-        if (error instanceof WeftError && error.retryable) continue
-        await this.#end(error)
-        return
+        if (!(error instanceof WeftError && error.retryable)) {
+          await this.#end(error)
+          return
+        }
+        await pause(every, signal)
       }
     }
   }
@@ -203,7 +204,7 @@ export class Member {
   }
 
   #isLive(member: MemberRecord): boolean {
-    return this.#store.session.isLive(member, member.sessionMs)
+    return this.#store.session.isLive(member.id, member, member.sessionMs)
   }
 
   #isRival(member: MemberRecord): boolean {
@@ -211,6 +212,7 @@ export class Member {
   }
 
   async #balance(): Promise<void> {
+    this.#balanced = this.#version()
     if (!this.#members().some(member => member.id === this.id)) await this.#register()
     const members = this.#members()
     const live = members.filter(member => member.id === this.id || this.#isLive(member))
