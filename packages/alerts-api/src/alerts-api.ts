@@ -131,24 +131,26 @@ export async function startAlertsApi({
   await caughtUp()
   const sweep = new Sweep(fanout, options)
   const forget = health.add('alerts-api', progress())
-  await app.listen({ host, port })
+  await app.listen({ host, port }).catch(async error => {
+    await end()
+    throw error
+  })
   const address = app.server.address() as AddressInfo
   const name = address.family === 'IPv6' ? `[${address.address}]` : address.address
 
-  return {
-    url: `${tls ? 'https' : 'http'}://${name}:${address.port}`,
-    async [Symbol.asyncDispose]() {
-      admission.close()
-      app.server.close()
-      endStats()
-      await listeners.drain(drainMs)
-      forget()
-      sweep.stop()
-      stopping.abort()
-      await Promise.all([following, feeding])
-      fanout.stop()
-      await app.close()
-    },
+  return { url: `${tls ? 'https' : 'http'}://${name}:${address.port}`, [Symbol.asyncDispose]: end }
+
+  async function end(): Promise<void> {
+    admission.close()
+    app.server.close()
+    endStats()
+    await listeners.drain(drainMs)
+    forget()
+    sweep.stop()
+    stopping.abort()
+    await Promise.all([following, feeding])
+    fanout.stop()
+    await app.close()
   }
 
   function isAllowedOrigin(origin: string, host: string | undefined): boolean {

@@ -319,7 +319,12 @@ function describe(issue: z.core.$ZodIssue, raw: unknown): Wrong[] {
   }
 }
 
-const NAMES: Record<string, string> = { array: 'a list', object: 'names and values', record: 'names and values' }
+const NAMES: Record<string, string> = {
+  array: 'a list',
+  object: 'names and values',
+  record: 'names and values',
+  boolean: 'true or false',
+}
 const aOr = (type: string) => NAMES[type] ?? `a ${type}`
 
 function knownAt(at: readonly PropertyKey[]): string[] {

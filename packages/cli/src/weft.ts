@@ -2,3 +2,5 @@
 import { main } from './program.ts'
 
 process.exitCode = await main(process.argv.slice(2))
+// What was asked for is done and everything was closed: nothing that still waits somewhere holds up the end.
+setTimeout(() => process.exit(), 1_000).unref()
