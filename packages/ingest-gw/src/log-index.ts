@@ -174,9 +174,10 @@ export class LogIndex implements SeenEvents {
     const ours = checkpoint?.cluster === this.#transport.cluster
     // Another store than the one that was indexed, as after its directory was deleted: those ids are not in this log.
     if (checkpoint && !ours) await this.#seen.clearAsync()
+    const start: From = ours ? { after: checkpoint.positions } : this.#window()
     const { partitions } = await this.#transport.admin.describe(this.#topic)
     const marks = await this.#mark(partitions)
-    this.#tail = this.#follow(ours ? { after: checkpoint.positions } : this.#window())
+    this.#tail = this.#follow(start)
     const progress = setInterval(() => {
       this.#log?.info(
         { indexed: this.#indexed, seconds: Math.round((Date.now() - started) / 1000) },
@@ -217,7 +218,10 @@ export class LogIndex implements SeenEvents {
     return read !== undefined && this.#transport.compare(read, mark) >= 0
   }
 
-  readonly #window = (): From => ({ time: Date.now() - this.#windowMs })
+  /** A minute earlier than needed: the log's clock may be another machine's. */
+  #window(): From {
+    return { time: Date.now() - this.#windowMs - 60_000 }
+  }
 
   async #follow(start: From): Promise<void> {
     let from = start
