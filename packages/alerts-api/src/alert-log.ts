@@ -1,5 +1,6 @@
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import type { Catalogue, Codec, Events } from '@weft/schema'
+import { traceOf, tracer } from '@weft/telemetry'
 import { HEADERS, type Received, type Topic, type Transport } from '@weft/transport'
 import type { Logger } from 'pino'
 import type { Fanout } from './fanout.ts'
@@ -68,10 +69,11 @@ export class AlertLog {
   async follow(fanout: Fanout, starts: Starts, signal: AbortSignal): Promise<void> {
     for (let pause = 50; !signal.aborted; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
       try {
-        for await (const batch of this.#read(fanout.tape.vector, signal)) {
+        for await (const batch of this.#messages(fanout.tape.vector, signal)) {
           pause = 50
-          for (const record of batch) {
-            const room = fanout.push(record)
+          for (const message of batch) {
+            const room = fanout.push(this.#decode(message))
+            trace(message)
             if (room) await room
           }
           // A log that always has more would keep timers and sockets waiting.
@@ -90,9 +92,11 @@ export class AlertLog {
   }
 
   async *#read(after: Vector, signal: AbortSignal): AsyncGenerator<readonly Logged[]> {
-    const from = { after: toPositions(after) }
-    for await (const batch of this.#transport.read(ALERTS, { from, signal, maxBytes: FETCH_BYTES }))
-      yield batch.map(message => this.#decode(message))
+    for await (const batch of this.#messages(after, signal)) yield batch.map(message => this.#decode(message))
+  }
+
+  #messages(after: Vector, signal: AbortSignal): AsyncIterable<readonly Received[]> {
+    return this.#transport.read(ALERTS, { from: { after: toPositions(after) }, signal, maxBytes: FETCH_BYTES })
   }
 
   #decode(message: Received): Logged {
@@ -108,4 +112,14 @@ export class AlertLog {
       return { ...logged, alert: undefined }
     }
   }
+}
+
+const spans = tracer('alerts-api')
+
+/** The last span of an event's trace: from the log taking the alert to it being ready for all that listen. */
+function trace(message: Received): void {
+  if (!message.headers?.some(([name]) => name === HEADERS.trace)) return
+  const { partition, at } = message.position
+  const attributes = { 'weft.topic': message.topic.name, 'weft.partition': partition, 'weft.position': at }
+  spans.startSpan('alerts.publish', { startTime: message.appendedAt, attributes }, traceOf(message)).end()
 }

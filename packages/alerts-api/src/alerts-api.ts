@@ -56,6 +56,10 @@ export interface AlertsApi extends AsyncDisposable {
   readonly url: string
 }
 
+/** A request that has not arrived in this time is not worth waiting for. */
+const REQUEST_MS = 10_000
+/** At start, what is read back into memory is waited for no longer than this. */
+const READ_BACK_MS = 30_000
 /** Red after this time without progress while there is something to read. */
 const STALLED_MS = 10_000
 
@@ -92,7 +96,11 @@ export async function startAlertsApi({
   const { channels } = fanout
 
   // Without a logger of its own: addresses carry tokens, since EventSource can set no header.
-  const app: FastifyInstance = Fastify({ forceCloseConnections: true, ...(tls && { https: tls }) })
+  const app: FastifyInstance = Fastify({
+    forceCloseConnections: true,
+    requestTimeout: REQUEST_MS,
+    ...(tls && { https: tls }),
+  })
   app.setValidatorCompiler(() => () => true)
   app.setSerializerCompiler(() => JSON.stringify)
   app.setErrorHandler((error, request, reply) => {
@@ -158,10 +166,14 @@ export async function startAlertsApi({
     return URL.canParse(origin) && new URL(origin).host === host
   }
 
-  /** What was there at the start is in the ring, so that "latest" means latest. */
+  /** Waits until what was there at the start is in the ring, so that "latest" means latest. */
   async function caughtUp(): Promise<void> {
     const end = toVector((await transport.admin.describe(ALERTS)).end)
-    while (!covers(tape.mark.vector, end, compare)) await tape.marked
+    const late = AbortSignal.timeout(READ_BACK_MS)
+    const over = new Promise(resolve => late.addEventListener('abort', resolve))
+    while (!late.aborted && !covers(tape.mark.vector, end, compare)) await Promise.race([tape.marked, over])
+    if (late.aborted)
+      log.warn('there are so many recent alerts that clients are let in while they are still being read')
   }
 
   function progress() {
