@@ -50,7 +50,7 @@ new Gauge({
   labelNames: ['stage'],
   async collect() {
     const lags = await Promise.all(
-      [...working].map(async ([running, stages]) => [stages, await running.lag()] as const),
+      [...working].map(async ([running, stages]) => [stages, await running.lag().catch(() => [])] as const),
     )
     this.reset()
     for (const [stages, lag] of lags) {

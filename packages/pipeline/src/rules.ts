@@ -111,9 +111,9 @@ function parse(written: unknown, at: string, faults: string[]): Rule | undefined
   }
   const named = {
     name:
-      typeof rule.name === 'string' && /^[\w.-]{1,100}$/.test(rule.name)
+      typeof rule.name === 'string' && /^[A-Za-z][\w.-]{0,99}$/.test(rule.name)
         ? rule.name
-        : wrong('name', 'up to 100 of A-Z a-z 0-9 _ . -'),
+        : wrong('name', 'a letter and up to 99 of A-Z a-z 0-9 _ . -'),
     severity:
       SEVERITIES.find(severity => severity === (rule.severity ?? 'warning')) ??
       wrong('severity', `one of ${SEVERITIES.join(', ')}`),

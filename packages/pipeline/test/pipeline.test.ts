@@ -210,3 +210,23 @@ test('a configuration of tasks that makes no sense is refused with every fault',
 test('a task that is renamed starts over, so a group has the name of its task', () => {
   expect(groupOf({ name: 'signal', stages: [] })).toBe('weft.signal')
 })
+
+test('a record that would become too large for the log is dead-lettered alone', async () => {
+  await using store = await temporaryStore(catalogue)
+  const most = store.transport.guarantees.maxMessageBytes
+  const about = { event_id: 'large', referrer: 'r'.repeat(most - 500) }
+  const events = [begins({ event_id: 'first' }), begins(about), begins({ event_id: 'last' })]
+  for (const event of events) await store.transport.append(RAW, [rawMessage(catalogue, event)])
+  const task = { name: 'ingest', stages: [validate()] }
+  await using _ = await runTask(store.transport, catalogue, task, { retry: { maxAttempts: 2, minMs: 1 } })
+  await processed(store.transport, [task])
+  const through = (await contents(store.transport, 'events.validated.v1')).map(
+    message => catalogue.codec('events.validated.v1').decode(message).event_id,
+  )
+  expect(through).toEqual(['first', 'last'])
+  const letters = [
+    ...(await contents(store.transport, 'events.dlq.v1')),
+    ...(await contents(store.transport, `${RAW.name}.dlq`)),
+  ]
+  expect(letters).toHaveLength(1)
+})

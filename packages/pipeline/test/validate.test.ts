@@ -82,3 +82,9 @@ test('a dead letter keeps the key and the tenant for the repair', async () => {
   expect(text(letter!.original_key!)).toBe('aurora:s1')
   expect(letter!.original_headers.map(({ name, value }) => [name, text(value)])).toEqual([['weft-tenant', 'aurora']])
 })
+
+test('ids that no key could hold are refused', async () => {
+  const stage = drive(validate())
+  await stage.feed(views('product', 1, { user_id: 'u'.repeat(257) }), views('product', 1, { session_id: '' }))
+  expect(stage.written('events.dlq.v1').map(({ error_code }) => error_code)).toEqual(['INVALID_ID', 'INVALID_ID'])
+})

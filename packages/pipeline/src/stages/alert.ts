@@ -1,6 +1,6 @@
 import type { Alert, AlertAnalytics, Score } from '@weft/schema'
 import { HEADERS, header, headerOf } from '@weft/transport'
-import { idOf } from '../identity.ts'
+import { idOf, joined } from '../identity.ts'
 import { parseRules, type Rule } from '../rules.ts'
 import { type Context, type Stage, type StageRecord, stage } from '../stage.ts'
 import { RULES_HEADER } from '../ticks.ts'
@@ -112,7 +112,7 @@ export function alert({ rules: initial = [], graceMs = 10_000, idleMs = DAY }: A
       const { value, key } = record
       const { store_id, user_id, session_id, source_event_id, event_type, score } = value
       const time = Math.min(value.sent_at, value.received_at)
-      const id = `${key}|${session_id ?? ''}`
+      const id = joined(key, session_id)
       const watch = context.state<Watch>('watches').get(id) ?? newWatch(record)
       watch.seen = context.now
       watch.trace = headerOf(record, HEADERS.trace)
