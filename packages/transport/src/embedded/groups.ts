@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { pause } from '../backoff.ts'
+import { backoff, pause } from '../backoff.ts'
 import { type From, type SubscribeOptions, WeftError } from '../transport.ts'
 import type { WriteTransaction } from './committer.ts'
 import { after, KEY } from './keys.ts'
@@ -46,7 +46,10 @@ export interface MemberOptions {
 
 interface Held extends Claim {
   readonly stop: AbortController
+  /** Settles when the work has ended. */
   done: Promise<void>
+  /** Set once it is being given up. */
+  released?: Promise<void>
 }
 
 /**
@@ -63,6 +66,8 @@ export class Member {
   readonly #work: (claim: Claim, member: Member) => Promise<void>
   readonly #leaving = new AbortController()
   readonly #group: number
+  /** What was taken over while something was still at work on it. */
+  readonly #dropped = new Map<number, Promise<void>>()
   #loop: Promise<void> | undefined
   /** The group's version that the member last looked at. */
   #balanced = -1
@@ -126,7 +131,7 @@ export class Member {
   #end(error?: unknown): Promise<void> {
     this.#ending ??= (async () => {
       this.#leaving.abort()
-      const given = [...this.held.values()].map(held => this.#release(held))
+      const given = [...[...this.held.values()].map(held => this.#release(held)), ...this.#dropped.values()]
       const left = Promise.allSettled(given).then(() =>
         this.#store.committer.commit(transaction => {
           transaction.remove(KEY.member(this.#group, this.id))
@@ -144,11 +149,16 @@ export class Member {
 
   /** FENCED unless the claim still is this member's; to be called in the transaction that depends on it. */
   check(claim: Claim): void {
-    for (const [topic, epoch] of claim.epochs) {
-      const owner = this.#store.json<Owner>(KEY.owner(this.#group, topic, claim.partition))
-      if (owner?.member !== this.id || owner.epoch !== epoch)
-        throw new WeftError('FENCED', `partition ${claim.partition} of group "${this.#options.group}" was taken over`)
+    if (!this.#owns(claim))
+      throw new WeftError('FENCED', `partition ${claim.partition} of group "${this.#options.group}" was taken over`)
+  }
+
+  #owns({ partition, epochs }: Claim): boolean {
+    for (const [topic, epoch] of epochs) {
+      const owner = this.#store.json<Owner>(KEY.owner(this.#group, topic, partition))
+      if (owner?.member !== this.id || owner.epoch !== epoch) return false
     }
+    return true
   }
 
   position(topic: number, partition: number): number {
@@ -219,8 +229,8 @@ export class Member {
     const dead = members.filter(member => !live.includes(member))
     const partitions = this.#entries[0]?.spec.partitions ?? 0
     const quota = this.#quota(live, partitions)
-    const surplus = this.#options.mode === 'failover' ? [] : [...this.held.values()].slice(quota)
-    await Promise.all(surplus.map(held => this.#release(held)))
+    for (const held of this.held.values()) if (!this.#owns(held)) this.#drop(held)
+    for (const held of [...this.held.values()].slice(quota)) void this.#release(held)
     if (this.held.size >= quota || this.#leaving.signal.aborted) return
     const living = new Set(live.map(member => member.id).filter(id => id !== this.id))
     const free = Array.from({ length: partitions }, (_, n) => n).filter(
@@ -281,25 +291,47 @@ export class Member {
 
   /** A claim that was taken over is dropped; any other failure of the work ends the member. */
   #lost(held: Held, error: unknown): void {
-    held.stop.abort()
-    if (this.held.get(held.partition) === held) this.held.delete(held.partition)
-    if (error instanceof WeftError && error.code === 'FENCED') return
-    void this.#end(error)
+    this.#drop(held)
+    if (!(error instanceof WeftError && error.code === 'FENCED')) void this.#end(error)
   }
 
-  async #release(held: Held): Promise<void> {
+  /** Another member has it. It is not claimed again before what is still at work on it has ended. */
+  #drop(held: Held): void {
     held.stop.abort()
-    await held.done
     if (this.held.get(held.partition) !== held) return
     this.held.delete(held.partition)
-    await this.#store.committer.commit(transaction => {
-      for (const [topic, epoch] of held.epochs) {
-        const key = KEY.owner(this.#group, topic, held.partition)
-        const owner = this.#store.json<Owner>(key)
-        if (owner?.member === this.id && owner.epoch === epoch) transaction.putJson(key, { member: '', epoch })
-      }
-      transaction.touchGroup(this.#group)
+    const ended = held.done.then(() => {
+      if (this.#dropped.get(held.partition) === ended) this.#dropped.delete(held.partition)
     })
+    this.#dropped.set(held.partition, ended)
+  }
+
+  #release(held: Held): Promise<void> {
+    held.stop.abort()
+    held.released ??= held.done.then(async () => {
+      if (this.held.get(held.partition) !== held) return
+      await this.#giveBack(held)
+      this.held.delete(held.partition)
+    })
+    return held.released
+  }
+
+  /** Tries until it is done: nobody else may take what a live member owns. */
+  async #giveBack({ partition, epochs }: Held): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#store.committer.commit(transaction => {
+          for (const [topic, epoch] of epochs) {
+            const key = KEY.owner(this.#group, topic, partition)
+            const owner = this.#store.json<Owner>(key)
+            if (owner?.member === this.id && owner.epoch === epoch) transaction.putJson(key, { member: '', epoch })
+          }
+          transaction.touchGroup(this.#group)
+        })
+      } catch {
+        if (!(await pause(backoff(attempt), this.#leaving.signal))) return
+      }
+    }
   }
 }
 

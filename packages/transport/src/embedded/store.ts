@@ -11,6 +11,9 @@ import { Watch } from './watch.ts'
 /** Raised when the layout changes in a way that older code would misread. */
 export const FORMAT = 1
 
+/** Addresses, not memory: a map that never has to move. Windows would set the file to this size, there it grows. */
+const MAP_BYTES = process.platform === 'win32' ? 2 ** 20 : 2 ** 36
+
 export type Bytes = Database<Buffer, Buffer>
 
 export interface PartitionEnds {
@@ -89,6 +92,7 @@ export class Store {
         overlappingSync: false,
         eventTurnBatching: false,
         maxReaders: 512,
+        mapSize: MAP_BYTES,
       })
       const database = { encoding: 'binary', keyEncoding: 'binary' } as const
       this.meta = this.root.openDB({ name: 'meta', ...database })
