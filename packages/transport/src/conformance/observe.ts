@@ -130,9 +130,13 @@ export async function settled(transport: Transport, group: string): Promise<void
   }
 }
 
-/** Something to wait for, and the way to let it happen. */
-export function gate<T = void>() {
-  const { promise, resolve } = Promise.withResolvers<T>()
+/**
+ * Something to wait for, and the way to let it happen. It happens by itself after all patience is lost, so that a case
+ * that failed ends with its own error and not in waiting for the handlers it holds.
+ */
+export function gate() {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  setTimeout(resolve, PATIENCE + 2000).unref()
   return { promise, open: resolve }
 }
 

@@ -80,7 +80,7 @@ export function sharing(test: Cases, guarantees: Guarantees) {
       })
 
       test('hands the keys of a dead member on, in order', async ({ transport, create, fresh, spawn }) => {
-        const [topic, group] = [await create(), fresh('group')]
+        const [topic, group] = [await create({ partitions: 1 }), fresh('group')]
         await transport.append(topic, numbered(80, 8))
         const child = spawn('member', { topic, group, hang: 'k3' })
         await until('the child has handled all but the key it hangs in', () => child.of('handled').length === 70)
@@ -242,7 +242,7 @@ export function sharing(test: Cases, guarantees: Guarantees) {
     test('lets one slow message hold back no other, not even of its key', async ({ transport, create, fresh }) => {
       const [topic, group] = [await create({ partitions: 1 }), fresh('group')]
       await transport.append(topic, numbered(50, 1))
-      const [handled, hold]: [string[], ReturnType<typeof gate<void>>] = [[], gate()]
+      const [handled, hold]: [string[], ReturnType<typeof gate>] = [[], gate()]
       await using _ = await transport.subscribe(topic, { group, mode: 'shared', maxUnacked: 10 }, async each => {
         if (bodyOf(each) === '0') await hold.promise
         handled.push(bodyOf(each))

@@ -88,9 +88,11 @@ export function transact(test: Cases) {
       const seeing = take(reader, output, 4).then(() => events.push('seen'))
       await using _ = await transport.transact([input], { group: fresh('group') }, async (_batch, transaction) => {
         transaction.append(output, numbered(4))
-        // The time in which a reader would see them: a round trip through another topic.
-        await transport.append(other, numbered(8))
-        await take(reader, other, 8)
+        // The time in which a reader would see them: round trips through another topic.
+        for (let trip = 1; trip <= 5; trip++) {
+          await transport.append(other, numbered(8))
+          await take(reader, other, 8 * trip)
+        }
         events.push('returned')
       })
       await seeing
