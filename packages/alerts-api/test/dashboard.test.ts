@@ -154,9 +154,18 @@ test('connections are among what the services publish', async () => {
 })
 
 test('the API describes itself, and tells how it does', async () => {
-  const { start, health } = await serving()
+  const { start, health, raise } = await serving()
+  await raise({})
   const { url } = await start()
-  const document = (await (await fetch(`${url}/openapi.json`)).json()) as { paths: Record<string, object> }
+  const get = async (path: string) =>
+    (await fetch(url + path, { headers: { authorization: `Bearer ${await tokenFor('aurora')}` } })).json()
+  // biome-ignore lint/suspicious/noExplicitAny: an OpenAPI document
+  const document = (await get('/openapi.json')) as any
+  const [alert] = ((await get('/v1/alerts')) as { alerts: object[] }).alerts
+  const { schema } = document.paths['/v1/alerts'].get.responses[200].content['application/json']
+  expect(Object.keys(schema.properties.alerts.items.properties)).toEqual(Object.keys(alert ?? {}))
+  const { properties } = document.paths['/v1/stats'].get.responses[200].content['application/json'].schema
+  expect(Object.keys(properties).sort()).toEqual(Object.keys((await get('/v1/stats')) as object).sort())
   expect(Object.keys(document.paths).sort()).toEqual([
     '/v1/alerts',
     '/v1/alerts/stream',
