@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyCorsOptions } from '@fastify/cors'
 import type { Auth } from '@weft/auth'
 import type { Catalogue } from '@weft/schema'
@@ -131,7 +132,7 @@ export async function startGateway({
   })
   started.defer(() => forget?.())
   const appender = new Appender({ transport, topic, onAppended: faults.ok })
-  started.defer(() => appender.idle())
+  started.defer(() => Promise.race([appender.idle(), delay(CLOSE_MS, undefined, { ref: false })]))
   const shared = {
     auth,
     catalogue,
@@ -201,7 +202,7 @@ const CORS: FastifyCorsOptions = {
   maxAge: 7200,
 }
 
-/** After this an open connection, or a client that stopped reading, no longer holds up the end. */
+/** After this an open connection, a client that stopped reading, or an append that hangs no longer holds up the end. */
 const CLOSE_MS = 10_000
 
 async function closed(app: FastifyInstance): Promise<void> {

@@ -5,6 +5,7 @@ import { createAuth, signToken } from '@weft/auth'
 import { type Catalogue, type EventRaw, loadCatalogue } from '@weft/schema'
 import { HEADERS, open, type Received, type Transport } from '@weft/transport'
 import { type Gateway, type GatewayOptions, startGateway } from '../src/index.ts'
+import { holdToDocument } from './openapi-truth.ts'
 
 export const catalogue: Catalogue = await loadCatalogue()
 export const RAW = { name: 'events.raw.v1' }
@@ -73,7 +74,7 @@ export interface Sent {
   readonly body: any
 }
 
-/** Posts as aurora unless told otherwise; an object or an array is sent as JSON. */
+/** Posts as aurora unless told otherwise; an object or an array is sent as JSON. Holds the answer to the OpenAPI document. */
 export async function send(
   url: string,
   body: unknown,
@@ -88,8 +89,9 @@ export async function send(
     signal: AbortSignal.timeout(20_000),
     ...init,
   })
-  const text = await response.text()
-  return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) }
+  const answer = { status: response.status, headers: response.headers, body: await response.json() }
+  holdToDocument(answer.status, answer.headers, answer.body)
+  return answer
 }
 
 export const pageView = (more: { event_id?: string; [field: string]: unknown } = {}) => ({
