@@ -3,6 +3,7 @@ import {
   type Header,
   header,
   headerOf,
+  type Position,
   type Received,
   type SchemaRef,
   type Transport,
@@ -137,7 +138,9 @@ function schemaOf({ original_schema }: DeadLetter): SchemaRef | undefined {
 
 async function* untilEnd(transport: Transport, signal?: AbortSignal): AsyncGenerator<Received> {
   const { first, end } = await transport.admin.describe(TOPIC)
-  const ends = new Map(end.filter((at, n) => transport.compare(first[n]!, at) < 0).map(at => [at.partition, at]))
+  const ends = new Map(
+    end.filter((at, n) => transport.compare(first[n] as Position, at) < 0).map(at => [at.partition, at]),
+  )
   if (ends.size === 0) return
   const stop = new AbortController()
   const either = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal

@@ -14,7 +14,7 @@ export interface Driven {
   /** The same as records, with key, time and headers. */
   records<Topic extends TopicName>(topic: Topic): StageRecord<Events[Topic]>[]
   /** Everything written so far, ticks left out, which is then forgotten. */
-  take(): StageRecord<any>[]
+  take(): StageRecord[]
   /** How often stages counted an outcome such as `duplicate`. */
   counted(outcome: string): number
   /** Entries in the state of all stages. */
@@ -44,7 +44,7 @@ export function drive(stages: Stage | readonly Stage[], { partition = 0 } = {}):
       else outputs.set(name, written)
     }
   }
-  const records = (name: string) => (outputs.get(name) ?? []).filter(item => !isTick(item)) as StageRecord<any>[]
+  const records = (name: string) => (outputs.get(name) ?? []).filter(item => !isTick(item)) as StageRecord<never>[]
 
   return {
     feed: (...values) => run(values.map(value => recordOf(topic, value, partition, offset++))),

@@ -111,11 +111,10 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
       started('delivery', await startDelivery({ transport, catalogue, deliver, ...(retry && { retry }) }))
     }
     const first = tasks.find(task => inputsOf(task).includes('events.raw.v1'))
-    if (first) {
+    const reader = first && running.get(first.name)
+    if (reader) {
       const onError = (err: unknown) => log.error({ err }, 'a tick could not be appended, trying again with the next')
-      stack.use(
-        startTicker({ transport, catalogue, reader: running.get(first.name)!, everyMs: tickMs, rules, onError }),
-      )
+      stack.use(startTicker({ transport, catalogue, reader, everyMs: tickMs, rules, onError }))
     }
     const done = Promise.all([...running.values()].map(member => member.done)).then(() => {})
     done.catch(err => log.error({ err }, 'a task cannot go on'))

@@ -91,8 +91,8 @@ class Heap {
     let at = keys.push(key) - 1
     while (at > 0) {
       const parent = (at - 1) >> 1
-      if (byBytes(keys[parent]!, key) <= 0) break
-      keys[at] = keys[parent]!
+      if (byBytes(keys[parent] as string, key) <= 0) break
+      keys[at] = keys[parent] as string
       at = parent
     }
     keys[at] = key
@@ -106,9 +106,9 @@ class Heap {
     for (;;) {
       let child = 2 * at + 1
       if (child >= keys.length) break
-      if (child + 1 < keys.length && byBytes(keys[child + 1]!, keys[child]!) < 0) child++
-      if (byBytes(key, keys[child]!) <= 0) break
-      keys[at] = keys[child]!
+      if (child + 1 < keys.length && byBytes(keys[child + 1] as string, keys[child] as string) < 0) child++
+      if (byBytes(key, keys[child] as string) <= 0) break
+      keys[at] = keys[child] as string
       at = child
     }
     keys[at] = key

@@ -42,9 +42,9 @@ class StageScope implements Context {
   readonly #state: StateAccess
   readonly #lanes: Lanes
   readonly #count: Count
-  readonly #stores = new Map<string, StateStore<any>>()
+  readonly #stores = new Map<string, StateStore<never>>()
   readonly #clock: StateStore<number> | undefined
-  #schedule: StateSchedule<any> | undefined
+  #schedule: StateSchedule<unknown> | undefined
 
   constructor(stage: Stage, partition: number, state: StateAccess, lanes: Lanes, count: Count) {
     this.#stage = stage
@@ -61,7 +61,7 @@ class StageScope implements Context {
   async run(items: readonly Item[]): Promise<void> {
     const stage = this.#stage
     const started = this.now
-    let together: StageRecord<any>[] = []
+    let together: StageRecord<never>[] = []
     let records = 0
     for (const item of items) {
       if (isTick(item)) {
@@ -73,10 +73,10 @@ class StageScope implements Context {
         continue
       }
       records++
-      if (stage.processAll) together.push(item)
+      if (stage.processAll) together.push(item as StageRecord<never>)
       else {
         if (stage.clock) this.#moveBy(item, stage.clock(item.value as never))
-        stage.process?.(item as StageRecord<any>, this)
+        stage.process?.(item as StageRecord<never>, this)
       }
     }
     if (together.length > 0) await stage.processAll?.(together, this)
@@ -103,7 +103,7 @@ class StageScope implements Context {
     this.now = target
   }
 
-  #due(): StateSchedule<any> {
+  #due(): StateSchedule<unknown> {
     this.#schedule ??= new StateSchedule(this.#state, `${this.#stage.name}.schedule`)
     return this.#schedule
   }
@@ -130,7 +130,7 @@ class StageScope implements Context {
   }
 
   schedule<Value>(): StateSchedule<Value> {
-    return this.#due()
+    return this.#due() as StateSchedule<Value>
   }
 
   count(outcome: string): void {

@@ -78,7 +78,7 @@ function onCount(watch: Watch, { id, type, time, score }: Observed, rule: CountR
   if (!rule.events.includes(type)) return []
   const times = [...(watch.times[rule.name] ?? []), time].sort((a, b) => a - b).slice(-rule.count)
   watch.times[rule.name] = times
-  const [first, last] = [times[0]!, times.at(-1)!]
+  const [first, last] = [times[0] as number, times.at(-1) as number]
   if (watch.raised[rule.name] || times.length < rule.count || last - first >= rule.withinMs) return []
   watch.raised[rule.name] = true
   const message = `${rule.count} of ${rule.events.join(', ')} within ${rule.withinMs / 1000} s`

@@ -53,7 +53,8 @@ export function alert({ rules: initial = [], graceMs = 10_000, idleMs = DAY }: A
     const written = context.state<string>('rules').get('')
     if (written === undefined) return initial
     const known = parsed.get(written) ?? parseRules(JSON.parse(written))
-    return parsed.set(written, known).get(written)!
+    parsed.set(written, known)
+    return known
   }
 
   /** Emits and counts what was found; the alerts of one event come in the order of the rules. */
