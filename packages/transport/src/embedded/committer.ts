@@ -59,30 +59,21 @@ export class Committer {
 
   async #transact(batch: readonly Pending[]): Promise<Changes | undefined> {
     const outcomes: { result?: unknown; error?: unknown }[] = []
-    let failure: unknown
+    let failure: WeftError | undefined
     let changes: Changes | undefined
     try {
-      changes = await this.#store.root.transaction(() => {
+      if (!this.#store.isSound()) await this.#store.reopen()
+      // A child of lmdb's own transaction: only that can be taken back as a whole.
+      changes = await this.#store.root.childTransaction(() => {
         const transaction = new WriteTransaction(this.#store, this.#maxBytes)
-        for (const { work } of batch) {
-          try {
-            outcomes.push({ result: work(transaction) })
-          } catch (error) {
-            outcomes.push({ error })
-          }
-        }
+        for (const { work } of batch) outcomes.push(attempt(() => work(transaction)))
         return transaction.finish()
       })
     } catch (error) {
       const { commitError } = error as { commitError?: Promise<never> }
       const cause = commitError ? await commitError.catch(reason => reason) : error
-      failure = new WeftError(
-        'UNAVAILABLE',
-        `the store in "${this.#store.directory}" could not write: ${(cause as Error).message}`,
-        {
-          cause,
-        },
-      )
+      const { directory } = this.#store
+      failure = new WeftError('UNAVAILABLE', `the store in "${directory}" could not write: ${cause.message}`, { cause })
     }
     batch.forEach(({ resolve, reject }, i) => {
       const outcome = outcomes[i]
@@ -91,6 +82,16 @@ export class Committer {
       else resolve(outcome?.result as never)
     })
     return changes
+  }
+}
+
+/** What a caller did wrong is its own affair; any other error spoils the transaction. */
+function attempt(work: () => unknown): { result?: unknown; error?: unknown } {
+  try {
+    return { result: work() }
+  } catch (error) {
+    if (error instanceof WeftError) return { error }
+    throw error
   }
 }
 

@@ -45,10 +45,10 @@ const open_ = new Map<string, Promise<Store>>()
 export class Store {
   readonly cluster: string
   readonly directory: string
-  readonly root: RootDatabase<Buffer, Buffer>
-  readonly log: Bytes
-  readonly state: Bytes
-  readonly meta: Bytes
+  root: RootDatabase<Buffer, Buffer>
+  log: Bytes
+  state: Bytes
+  meta: Bytes
   readonly committer: Committer
   readonly watch: Watch
   readonly session: Session
@@ -83,9 +83,27 @@ export class Store {
 
   private constructor(directory: string, maxBytes: number) {
     this.directory = directory
+    const { root, meta, log, state } = this.#environment()
+    this.root = root
+    this.meta = meta
+    this.log = log
+    this.state = state
     try {
-      this.root = open<Buffer, Buffer>({
-        path: directory,
+      this.cluster = this.root.transactionSync(() => this.#identify())
+    } catch (error) {
+      void this.root.close()
+      throw error
+    }
+    this.committer = new Committer(this, maxBytes)
+    this.watch = new Watch(this)
+    this.session = new Session(directory)
+    this.janitor = new Janitor(this)
+  }
+
+  #environment() {
+    try {
+      const root = open<Buffer, Buffer>({
+        path: this.directory,
         noSubdir: false,
         encoding: 'binary',
         keyEncoding: 'binary',
@@ -95,19 +113,33 @@ export class Store {
         mapSize: MAP_BYTES,
       })
       const database = { encoding: 'binary', keyEncoding: 'binary' } as const
-      this.meta = this.root.openDB({ name: 'meta', ...database })
-      this.log = this.root.openDB({ name: 'log', ...database })
-      this.state = this.root.openDB({ name: 'state', ...database })
+      return {
+        root,
+        meta: root.openDB<Buffer, Buffer>({ name: 'meta', ...database }),
+        log: root.openDB<Buffer, Buffer>({ name: 'log', ...database }),
+        state: root.openDB<Buffer, Buffer>({ name: 'state', ...database }),
+      }
     } catch (cause) {
-      throw new WeftError('UNAVAILABLE', `the store in "${directory}" can't be opened: ${(cause as Error).message}`, {
-        cause,
-      })
+      const problem = (cause as Error).message
+      throw new WeftError('UNAVAILABLE', `the store in "${this.directory}" can't be opened: ${problem}`, { cause })
     }
-    this.cluster = this.root.transactionSync(() => this.#identify())
-    this.committer = new Committer(this, maxBytes)
-    this.watch = new Watch(this)
-    this.session = new Session(directory)
-    this.janitor = new Janitor(this)
+  }
+
+  /** False after a failure that LMDB does not recover from in this process: its last page of all could not be written. */
+  isSound(): boolean {
+    try {
+      this.root.resetReadTxn()
+      this.meta.getBinaryFast(KEY.version)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** Opens the environment anew, from what is on disk. */
+  async reopen(): Promise<void> {
+    await this.root.close()
+    Object.assign(this, this.#environment())
   }
 
   /** Several processes may create the store at the same moment: whoever has the write lock first does it. */
