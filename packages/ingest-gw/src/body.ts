@@ -65,8 +65,9 @@ export const ENCODINGS = 'gzip, br, zstd'
 
 /** Whether the body is to be decompressed. Problem unsupported_encoding unless it is one that is taken, once. */
 export function isEncoded(contentEncoding: string | undefined): contentEncoding is string {
-  const name = contentEncoding?.trim().toLowerCase()
-  if (!name || name === 'identity') return false
+  if (contentEncoding === undefined) return false
+  const name = contentEncoding.trim().toLowerCase()
+  if (name === 'identity') return false
   if (Object.hasOwn(DECOMPRESS, name)) return true
   throw new Problem(
     'unsupported_encoding',
