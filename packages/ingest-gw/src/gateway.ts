@@ -141,7 +141,7 @@ export async function startGateway({
     idempotency,
     appender,
     rate: new RateLimit(rate, tenants),
-    inFlight: new InFlight(maxInFlightBytes, maxTenantInFlightBytes, () => appender.drainRate()),
+    inFlight: new InFlight(maxInFlightBytes, maxTenantInFlightBytes, () => appender.drain.bytesPerSecond),
     maxBodyBytes,
     maxDecodedBytes,
     maxEvents,

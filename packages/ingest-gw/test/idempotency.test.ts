@@ -1,28 +1,7 @@
 import { WeftError } from '@weft/transport'
 import { describe, expect, test } from 'vitest'
-import { logged, pageView, send, withAppend, world } from './fixture.ts'
-
-/** A transport whose appends wait until they are let go. */
-function gate() {
-  let open = Promise.withResolvers<void>()
-  let arrived = Promise.withResolvers<void>()
-  open.resolve()
-  return {
-    close() {
-      open = Promise.withResolvers<void>()
-      arrived = Promise.withResolvers<void>()
-    },
-    open: () => open.resolve(),
-    fail: (error: unknown) => open.reject(error),
-    arrived: () => arrived.promise,
-    wrap: (transport: Parameters<typeof withAppend>[0]) =>
-      withAppend(transport, async (topic, messages, options) => {
-        arrived.resolve()
-        await open.promise
-        return transport.append(topic, messages, options)
-      }),
-  }
-}
+import { logged, pageView, send, world } from './fixture.ts'
+import { gate } from './gate.ts'
 
 describe('an event id', () => {
   test('that was stored is answered as a duplicate, alone with 200, among several with 202', async () => {
