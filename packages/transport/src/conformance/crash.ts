@@ -1,27 +1,32 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect } from 'vitest'
 import { bytes, text } from '../message.ts'
-import type { Guarantees, Message, Topic, Transport } from '../transport.ts'
+import type { Guarantees, Message, Received, Topic, Transport } from '../transport.ts'
 import type { Child } from './child.ts'
 import { account, counting, faultless, isPoison } from './counting.ts'
 import type { Cases } from './fixture.ts'
-import { bodyOf, byKey, contents, isMark, keyOf, message, numbered, random, settled } from './observe.ts'
+import { bodyOf, byKey, contents, isMark, keyOf, message, numbered, random, settled, until } from './observe.ts'
 import { now } from './programs/clock.ts'
 
-/** Real processes, killed with SIGKILL at random points; WEFT_SEED repeats the points of a run as far as clocks allow. */
+/**
+ * Real processes, killed with SIGKILL at random points. WEFT_SEED repeats the points of a run as far as clocks allow;
+ * WEFT_ROUNDS=10 kills ten times as often.
+ */
 export function crash(test: Cases, guarantees: Guarantees) {
   const seed = Number(process.env.WEFT_SEED ?? Math.floor(Math.random() * 2 ** 31))
   const chance = random(seed)
+  const rounds = Number(process.env.WEFT_ROUNDS ?? 1)
+  const timeout = 120_000 * rounds
 
   describe(`SIGKILL at random points (WEFT_SEED=${seed})`, () => {
-    test('loses nothing that append acknowledged, doubles nothing, and keeps the order', { timeout: 120_000 }, async ({
+    test('loses nothing that append acknowledged, doubles nothing, and keeps the order', { timeout }, async ({
       transport,
       create,
       spawn,
     }) => {
       const topic = await create()
       const appenders: Child[] = []
-      for (let round = 0; round < 5; round++) {
+      for (let round = 0; round < 5 * rounds; round++) {
         const appender = spawn('appender', { topic, round })
         appenders.push(appender)
         await kill(appender, 'acknowledged', 300)
@@ -46,7 +51,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
       }
     })
 
-    test('handles everything at least once, keys in order over every hand-over', { timeout: 120_000 }, async ({
+    test('handles everything at least once, keys in order over every hand-over', { timeout }, async ({
       transport,
       create,
       fresh,
@@ -55,7 +60,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
       const [topic, group] = [await create(), fresh('group')]
       await using feed = feeding(transport, topic, group)
       const members = [spawn('member', { topic, group }), spawn('member', { topic, group })]
-      for (let round = 0; round < 5; round++) {
+      for (let round = 0; round < 5 * rounds; round++) {
         await kill(members[round] as Child, 'handled', 400)
         members.push(spawn('member', { topic, group }))
       }
@@ -84,7 +89,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
     })
 
     if (guarantees.exactlyOnce) {
-      test('transacts exactly once: outputs, dead letters and state', { timeout: 120_000 }, async ({
+      test('transacts exactly once: outputs, dead letters and state', { timeout }, async ({
         transport,
         create,
         fresh,
@@ -92,14 +97,15 @@ export function crash(test: Cases, guarantees: Guarantees) {
       }) => {
         const [input, output, group] = [await create(), await create(), fresh('group')]
         await using feed = feeding(transport, input, group)
+        await using watcher = watching(transport, output)
         const counters = [spawn('counter', { input, output, group }), spawn('counter', { input, output, group })]
-        for (let round = 0; round < 7; round++) {
-          await kill(counters[round] as Child, 'counted', 400)
+        for (let round = 0; round < 7 * rounds; round++) {
+          // Every third one anywhere in its life, also before it has joined.
+          await kill(counters[round] as Child, round % 3 === 2 ? undefined : 'counted', 400)
           counters.push(spawn('counter', { input, output, group }))
         }
         const sent = await feed.end()
-        await kill(counters.at(-2) as Child, 'joined', 100)
-        await kill(counters.at(-1) as Child, 'joined', 100)
+        await Promise.all(counters.slice(-2).map(counter => kill(counter, 'joined', 100)))
         const state = new Map<string, number>()
         const count = counting(output, isPoison)
         const retry = { maxAttempts: 2, minMs: 1, maxMs: 5 }
@@ -115,12 +121,15 @@ export function crash(test: Cases, guarantees: Guarantees) {
 
         const good = sent.filter(each => !isPoison(bodyOf(each)))
         expect(account(good, await contents(transport, output))).toEqual(faultless)
+        // Whoever watched all the time saw nothing else: nothing that came and went, nothing twice.
+        await until('the watcher has seen all', () => watcher.seen.length >= good.length)
+        expect(account(good, watcher.seen)).toEqual(faultless)
         const letters = (await contents(transport, { name: `${input.name}.dlq` })).map(bodyOf)
         expect(letters.sort()).toEqual(sent.map(bodyOf).filter(isPoison).sort())
         expect(state).toEqual(new Map([...byKey(good)].map(([key, values]) => [key, values.length])))
       })
 
-      test('transacts exactly once while its owners fall asleep and wake up again', { timeout: 120_000 }, async ({
+      test('transacts exactly once while its owners fall asleep and wake up again', { timeout }, async ({
         cluster,
         transport,
         create,
@@ -130,7 +139,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
         const [input, output, group] = [await create(), await create(), fresh('group')]
         await using feed = feeding(transport, input, group)
         const counters = [spawn('counter', { input, output, group }), spawn('counter', { input, output, group })]
-        for (let round = 0; round < 3; round++) {
+        for (let round = 0; round < 3 * rounds; round++) {
           const counter = counters[round % 2] as Child
           await counter.first('counted')
           // Long enough for the others to take over, then back among them.
@@ -153,7 +162,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
         ['missing', true],
       ] as const) {
         test(`finds what is ${fault} by a loop that acknowledges ${early ? 'before' : 'after'} its work, or all this would prove nothing`, {
-          timeout: 120_000,
+          timeout,
         }, async ({ transport, create, fresh, spawn }) => {
           const [input, output, group] = [await create(), await create(), fresh('group')]
           const sent: Message[] = []
@@ -175,7 +184,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
     }
 
     if (guarantees.appendOnce) {
-      test('writes each sequence once, without a gap, from where it says it resumes', { timeout: 120_000 }, async ({
+      test('writes each sequence once, without a gap, from where it says it resumes', { timeout }, async ({
         transport,
         create,
         fresh,
@@ -183,7 +192,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
       }) => {
         const [topic, own] = [await create(), fresh('writer')]
         let written = 0
-        for (let round = 0; round < 6; round++) {
+        for (let round = 0; round < 6 * rounds; round++) {
           const writer = spawn('writer', { topic, writer: own })
           const [resumed] = await writer.first('resumed')
           expect(Number(resumed)).toBeGreaterThanOrEqual(written)
@@ -213,11 +222,26 @@ export function crash(test: Cases, guarantees: Guarantees) {
     }
   })
 
-  /** Kills a program at a random point within `ms` milliseconds after it began to do what it does. */
-  async function kill(child: Child, begins: string, ms: number) {
-    await child.first(begins)
+  /** Kills a program at a random point within `ms` milliseconds after it began to do what it does, or after its start. */
+  async function kill(child: Child, begins: string | undefined, ms: number) {
+    if (begins) await child.first(begins)
     await sleep(chance() * ms)
     await child.kill()
+  }
+
+  /** Reads all the time what others write. */
+  function watching(transport: Transport, topic: Topic) {
+    const seen: Received[] = []
+    const stop = new AbortController()
+    const reading = (async () => {
+      for await (const batch of transport.read(topic, { from: 'earliest', signal: stop.signal }))
+        seen.push(...batch.filter(each => !isMark(each)))
+    })()
+    const end = async () => {
+      stop.abort()
+      await reading
+    }
+    return { seen, [Symbol.asyncDispose]: end }
   }
 
   /** Appends numbers while a group works on them, never far ahead of it, until it is ended. */

@@ -176,6 +176,31 @@ export function retention(test: Cases, guarantees: Guarantees) {
     for (const [key, value] of rest) expect(before.get(key)).toBe(value)
   })
 
+  test('compaction among appends and readers loses no last value', async ({ cluster, open, transport, create }) => {
+    const topic = await create({ partitions: 1, cleanup: 'compact' })
+    const stop = new AbortController()
+    const seen: Received[] = []
+    const reader = await open()
+    const reading = (async () => {
+      for await (const batch of reader.read(topic, { from: 'earliest', signal: stop.signal })) seen.push(...batch)
+    })()
+    for (let i = 0; i < 60; i++) {
+      const appended = transport.append(topic, numbered(50, 20, i * 50))
+      if (i % 3 === 0) await cluster.expire(topic)
+      await appended
+    }
+    await until('the reader has come to the end', () => seen.some(each => bodyOf(each) === '2999'))
+    stop.abort()
+    await reading
+    const last = new Map(numbered(20, 20, 2980).map(each => [keyOf(each), bodyOf(each)]))
+    for (const found of [seen, await contents(transport, topic)]) {
+      expect(new Map(found.map(each => [keyOf(each), bodyOf(each)]))).toEqual(last)
+      const places = found.map(each => each.position)
+      for (const [i, place] of places.slice(1).entries())
+        expect(transport.compare(places[i] as Position, place)).toBeLessThan(0)
+    }
+  })
+
   test('a group goes on over compaction and its lag goes to 0', async ({ cluster, transport, create, fresh }) => {
     const [topic, group] = [await create({ partitions: 1, cleanup: 'compact' }), fresh('group')]
     const handled: Received[] = []

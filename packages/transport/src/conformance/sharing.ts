@@ -141,6 +141,23 @@ export function sharing(test: Cases, guarantees: Guarantees) {
         expect(byKey(handled)).toEqual(byKey(numbered(20, 20)))
       })
 
+      test('a group on two topics shares each among those who are there for it', async ({
+        open,
+        transport,
+        create,
+        fresh,
+      }) => {
+        const [one, other, group] = [await create(), await create({ partitions: 2 }), fresh('group')]
+        await transport.append(one, numbered(40, 20))
+        await transport.append(other, numbered(40, 20))
+        const found: [Received[], Received[]] = [[], []]
+        await using _ = await transport.subscribe(one, { group }, each => void found[0].push(each))
+        await using __ = await (await open()).subscribe(other, { group }, each => void found[1].push(each))
+        await until('both topics are handled', () => found.every(each => each.length >= 40))
+        await settled(transport, group)
+        for (const each of found) expect(byKey(each)).toEqual(byKey(numbered(40, 20)))
+      })
+
       test('two members of one client share as well', async ({ transport, create, fresh }) => {
         const [topic, group] = [await create(), fresh('group')]
         const handled: [Received[], Received[]] = [[], []]
