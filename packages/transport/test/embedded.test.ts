@@ -46,6 +46,7 @@ describe('the URL', () => {
     ['embedded:', 'names no directory'],
     ['embedded:x?sessionMs=never', 'sessionMs must be a number from 100 on, not "never"'],
     ['embedded:x?maxByte=1', 'unknown parameters (maxByte)'],
+    ['embedded:x?maxBytes=', 'maxBytes must be a number from 1 on, not ""'],
   ])('%s is refused with what is wrong', async (wrong, message) => {
     await expect(openEmbedded(wrong)).rejects.toMatchObject({
       code: 'INVALID',
@@ -187,5 +188,39 @@ describe('compaction', () => {
       expect(found).toEqual(expected)
     }
     expect(await all(transport)).toHaveLength(40)
+  })
+
+  test('takes tombstones away when all had time to read them, and what they stand for stays away', async () => {
+    await using transport = await openEmbedded(`${url}?tombstoneMs=0`)
+    await transport.admin.ensure([{ topic, partitions: 1, cleanup: 'compact' }])
+    await transport.append(topic, [message('gone', '1'), message('stays', '2'), message('gone', null)])
+    const { end } = await transport.admin.describe(topic)
+    while (Date.now() <= ((await all(transport)).at(-1)?.appendedAt ?? 0)) await new Promise(setImmediate)
+    await transport.maintain()
+    const reading = transport.read(topic, { from: 'earliest' })[Symbol.asyncIterator]()
+    const left = (await reading.next()).value as readonly Received[]
+    expect(left.map(({ key }) => text(key as Uint8Array))).toEqual(['stays'])
+    expect((await transport.admin.describe(topic)).end).toEqual(end)
+  })
+})
+
+describe('tenants', () => {
+  test('that name a group or a writer alike share neither its state nor its sequences', async () => {
+    const found: Record<string, unknown[]> = {}
+    for (const tenant of ['a', 'b']) {
+      await using transport = await openEmbedded(url, { tenant })
+      const own = { ...topic, tenant }
+      await transport.admin.ensure([{ topic: own, partitions: 1 }])
+      await transport.append(own, [message('k', 'v')])
+      const seen = Promise.withResolvers<unknown>()
+      await using _ = await transport.transact([own], { group: 'g' }, (_, transaction) => {
+        seen.resolve(transaction.get('s', bytes('k')))
+        transaction.set('s', bytes('k'), bytes(tenant))
+      })
+      await using writer = await transport.writer('w')
+      found[tenant] = [await seen.promise, await writer.last(own)]
+      await writer.append(own, [{ sequence: 5n, message: message('k', 'v') }])
+    }
+    expect(found).toEqual({ a: [undefined, undefined], b: [undefined, undefined] })
   })
 })

@@ -22,14 +22,12 @@ interface Pending {
  */
 export class Committer {
   readonly #store: Store
-  readonly #maxBytes: number
   #pending: Pending[] = []
   #running: Promise<void> | undefined
   #closed = false
 
-  constructor(store: Store, maxBytes: number) {
+  constructor(store: Store) {
     this.#store = store
-    this.#maxBytes = maxBytes
   }
 
   /** Resolves with what `work` returned once it is durable. UNAVAILABLE if the store can't take it. */
@@ -65,7 +63,7 @@ export class Committer {
       if (!this.#store.isSound()) await this.#store.reopen()
       // A child of lmdb's own transaction: only that can be taken back as a whole.
       changes = await this.#store.root.childTransaction(() => {
-        const transaction = new WriteTransaction(this.#store, this.#maxBytes)
+        const transaction = new WriteTransaction(this.#store)
         for (const { work } of batch) outcomes.push(attempt(() => work(transaction)))
         return transaction.finish()
       })
@@ -105,7 +103,6 @@ interface Growth {
 /** Appends collect per partition and are put as batches at the end; everything else is put at once. */
 export class WriteTransaction {
   readonly #store: Store
-  readonly #maxBytes: number
   readonly #growths = new Map<number, Growth>()
   readonly #now = Date.now()
   readonly #keys = new Set<number>()
@@ -114,19 +111,18 @@ export class WriteTransaction {
   #bytes = 0
   #reserved = 0
 
-  constructor(store: Store, maxBytes: number) {
+  constructor(store: Store) {
     this.#store = store
-    this.#maxBytes = maxBytes
   }
 
-  /** To be asked before appending. UNAVAILABLE if the store would outgrow what it may have. */
-  reserve(bytes: number): void {
-    if (this.#maxBytes === Number.POSITIVE_INFINITY) return
+  /** To be asked before appending. UNAVAILABLE if the store would hold more than `most`. */
+  reserve(bytes: number, most: number): void {
+    if (most === Number.POSITIVE_INFINITY) return
     const stored = (this.#store.number(KEY.bytes) ?? 0) + this.#bytes + this.#reserved
-    if (stored + bytes > this.#maxBytes)
+    if (stored + bytes > most)
       throw new WeftError(
         'UNAVAILABLE',
-        `the store in "${this.#store.directory}" is full: it holds ${stored} of ${this.#maxBytes} bytes, and ${bytes} were to come`,
+        `the store in "${this.#store.directory}" is full: it holds ${stored} of ${most} bytes, and ${bytes} were to come`,
       )
     this.#reserved += bytes
   }

@@ -12,17 +12,15 @@ interface Cleaned {
   readonly tombstone?: number
 }
 
-/** So long a tombstone stays behind, for whoever has not read it. */
-const TOMBSTONE_MS = 24 * 3_600_000
 /** So many keys are looked after in one pass, so that memory stays bounded; the rest has its turn in the next. */
 const KEYS = 1_000_000
 const STEP_BYTES = 512 * 1024
 const LEAST_DIRTY = 1000
 
 /** Whether compaction is worth its while: as much came as was left the last time, or a tombstone may go. */
-export function isDirty(store: Store, topic: number, partition: number, asked: boolean): boolean {
+export function isDirty(store: Store, topic: number, partition: number, tombstoneMs: number, asked: boolean): boolean {
   const { to, kept, tombstone } = store.json<Cleaned>(KEY.cleaned(topic, partition)) ?? { to: 0, kept: 0 }
-  if (tombstone !== undefined && tombstone < Date.now() - TOMBSTONE_MS) return true
+  if (tombstone !== undefined && tombstone < Date.now() - tombstoneMs) return true
   const dirty = store.ends(topic, partition).next - to
   return asked ? dirty > 0 : dirty >= Math.max(LEAST_DIRTY, kept)
 }
@@ -35,6 +33,7 @@ export async function compact(
   store: Store,
   topic: number,
   partition: number,
+  tombstoneMs: number,
   stop: AbortSignal,
 ): Promise<{ records: number; bytes: number }> {
   const total = { records: 0, bytes: 0 }
@@ -54,7 +53,7 @@ export async function compact(
         const { count, span, appendedAt } = readHeader(value)
         left = base + span
         size += value.length
-        const survivors = remaining(value, base, latest, appendedAt < Date.now() - TOMBSTONE_MS)
+        const survivors = remaining(value, base, latest, appendedAt < Date.now() - tombstoneMs)
         if (survivors.some(each => each.tombstone)) oldest ??= appendedAt
         records += survivors.length
         if (survivors.length === count) continue

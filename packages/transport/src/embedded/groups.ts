@@ -38,6 +38,8 @@ export interface Claim {
 
 export interface MemberOptions {
   readonly group: string
+  /** The group's name among all tenants'. */
+  readonly key: string
   readonly from: From
   readonly mode: Mode
   readonly clientId: string
@@ -82,7 +84,7 @@ export class Member {
     options: MemberOptions,
     work: (claim: Claim, member: Member) => Promise<void>,
   ): Promise<Member> {
-    const group = await store.committer.commit(transaction => groupId(store, transaction, options.group))
+    const group = await store.committer.commit(transaction => groupId(store, transaction, options.key))
     const member = new Member(store, group, entries, options, work)
     try {
       store.session.enter(member.id, options.sessionMs)
@@ -335,8 +337,8 @@ export class Member {
   }
 }
 
-export function groupId(store: Store, transaction: WriteTransaction, name: string): number {
-  const key = KEY.group(name)
+function groupId(store: Store, transaction: WriteTransaction, own: string): number {
+  const key = KEY.group(own)
   const known = store.number(key)
   if (known !== undefined) return known
   const id = transaction.newId('group')

@@ -21,6 +21,8 @@ const STEP_BATCHES = 256
  * were it two, they would do no harm, each transaction looks for itself what is there.
  */
 export class Janitor {
+  /** So long compaction leaves a tombstone, in milliseconds. */
+  tombstoneMs = 24 * 3_600_000
   readonly #store: Store
   readonly #timer: NodeJS.Timeout
   readonly #closing = new AbortController()
@@ -63,7 +65,7 @@ export class Janitor {
         if (this.#closing.signal.aborted) break
         const removed =
           entry.spec.cleanup === 'compact'
-            ? await compact(this.#store, entry.id, partition, this.#closing.signal)
+            ? await compact(this.#store, entry.id, partition, this.tombstoneMs, this.#closing.signal)
             : await this.#expire(entry, partition)
         total.records += removed.records
         total.bytes += removed.bytes
@@ -80,7 +82,7 @@ export class Janitor {
     return [...this.#store.entries<TopicEntry>(Buffer.from('t'), Buffer.from('u'))].flatMap(({ value: entry }) =>
       Array.from({ length: entry.spec.partitions }, (_, partition) => ({ entry, partition })).filter(({ partition }) =>
         entry.spec.cleanup === 'compact'
-          ? isDirty(this.#store, entry.id, partition, asked)
+          ? isDirty(this.#store, entry.id, partition, this.tombstoneMs, asked)
           : this.#doomed(entry, partition, 1).length > 0,
       ),
     )

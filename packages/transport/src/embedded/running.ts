@@ -27,7 +27,7 @@ interface Input {
   readonly entry: TopicEntry
 }
 
-type Identity = Pick<MemberOptions, 'clientId' | 'sessionMs'>
+export type Identity = Pick<MemberOptions, 'clientId' | 'sessionMs' | 'key'>
 
 /** A member of a group at work on what it has claimed. */
 class EmbeddedRunning implements Running {

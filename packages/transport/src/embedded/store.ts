@@ -58,7 +58,7 @@ export class Store {
   #users = 0
 
   /** Opens or creates. INVALID if the store was written by a newer version. */
-  static async open(directory: string, maxBytes = Number.POSITIVE_INFINITY): Promise<Store> {
+  static async open(directory: string): Promise<Store> {
     mkdirSync(directory, { recursive: true })
     const path = realpathSync(directory)
     let opening = open_.get(path)
@@ -69,7 +69,7 @@ export class Store {
       if (open_.get(path) === opening) open_.delete(path)
       opening = open_.get(path)
     }
-    opening = Promise.resolve().then(() => new Store(path, maxBytes))
+    opening = Promise.resolve().then(() => new Store(path))
     open_.set(path, opening)
     try {
       const store = await opening
@@ -81,7 +81,7 @@ export class Store {
     }
   }
 
-  private constructor(directory: string, maxBytes: number) {
+  private constructor(directory: string) {
     this.directory = directory
     const { root, meta, log, state } = this.#environment()
     this.root = root
@@ -94,7 +94,7 @@ export class Store {
       void this.root.close()
       throw error
     }
-    this.committer = new Committer(this, maxBytes)
+    this.committer = new Committer(this)
     this.watch = new Watch(this)
     this.session = new Session(directory)
     this.janitor = new Janitor(this)
