@@ -1,3 +1,4 @@
+import { isSpanContextValid } from '@opentelemetry/api'
 import { Counter, Gauge, Histogram, traceOf, tracer } from '@weft/telemetry'
 import { HEADERS, type Received, type Running } from '@weft/transport'
 import { type Count, isTick, type Lanes } from './walk.ts'
@@ -74,6 +75,7 @@ export interface Observer {
 /** Counts what a task did, once its outputs are in the transaction, and draws a span for each record that is traced. */
 export function observer(task: { readonly name: string }): Observer {
   const spans = tracer('pipeline')
+  let tracing = false
   return {
     began(batch) {
       const started = Date.now()
@@ -98,10 +100,12 @@ export function observer(task: { readonly name: string }): Observer {
   }
 
   function trace(batch: readonly Received[], startTime: number): void {
+    // Until tracing is started every span is the same nothing, and reading a context for it would cost.
+    tracing ||= isSpanContextValid(spans.startSpan('probe').spanContext())
+    if (!tracing) return
     for (const message of batch) {
       if (!message.headers?.some(([name]) => name === HEADERS.trace)) continue
       const span = spans.startSpan(`weft ${task.name}`, { startTime }, traceOf(message))
-      if (!span.isRecording()) return
       span.setAttribute('messaging.destination.name', message.topic.name)
       span.end()
     }

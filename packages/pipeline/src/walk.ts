@@ -34,6 +34,9 @@ export async function walk(
   }
 }
 
+/** Where a stage's time stands, and before which nothing is due. */
+type Clock = readonly [now: number, floor: number]
+
 /** One stage at work on one batch: the clock, the state and what it emits. */
 class StageScope implements Context {
   readonly partition: number
@@ -43,7 +46,8 @@ class StageScope implements Context {
   readonly #lanes: Lanes
   readonly #count: Count
   readonly #stores = new Map<string, StateStore<never>>()
-  readonly #clock: StateStore<number> | undefined
+  readonly #clock: StateStore<Clock> | undefined
+  readonly #floor: number
   #schedule: StateSchedule<unknown> | undefined
 
   constructor(stage: Stage, partition: number, state: StateAccess, lanes: Lanes, count: Count) {
@@ -52,15 +56,15 @@ class StageScope implements Context {
     this.#state = state
     this.#lanes = lanes
     this.#count = count
-    if (stage.clock || stage.due || stage.tick) {
-      this.#clock = new StateStore(state, `${stage.name}.clock`)
-      this.now = this.#clock.get('') ?? 0
-    }
+    if (stage.clock || stage.due || stage.tick) this.#clock = new StateStore(state, `${stage.name}.clock`)
+    const [now, floor] = this.#clock?.get('') ?? [0, 0]
+    this.now = now
+    this.#floor = floor
   }
 
   async run(items: readonly Item[]): Promise<void> {
     const stage = this.#stage
-    const started = this.now
+    const { now } = this
     let together: StageRecord<never>[] = []
     let records = 0
     for (const item of items) {
@@ -80,7 +84,8 @@ class StageScope implements Context {
       }
     }
     if (together.length > 0) await stage.processAll?.(together, this)
-    if (this.now !== started) this.#clock?.set('', this.now)
+    const floor = this.#schedule?.floor ?? this.#floor
+    if (this.now !== now || floor !== this.#floor) this.#clock?.set('', [this.now, floor])
     if (records > 0) this.#count(stage.name, 'in', records)
   }
 
@@ -104,7 +109,7 @@ class StageScope implements Context {
   }
 
   #due(): StateSchedule<unknown> {
-    this.#schedule ??= new StateSchedule(this.#state, `${this.#stage.name}.schedule`)
+    this.#schedule ??= new StateSchedule(this.#state, `${this.#stage.name}.schedule`, this.#floor)
     return this.#schedule
   }
 
