@@ -27,7 +27,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
       const topic = await create()
       const appenders: Child[] = []
       for (let round = 0; round < 5 * rounds; round++) {
-        const appender = spawn('appender', { topic, round })
+        const appender = spawn('appender', { topic, round, seed: seed + round })
         appenders.push(appender)
         await kill(appender, 'acknowledged', 300)
         await check()
@@ -171,7 +171,7 @@ export function crash(test: Cases, guarantees: Guarantees) {
             const messages = numbered(500, 250, sent.length)
             sent.push(...messages)
             await transport.append(input, messages)
-            await kill(spawn('naive', { input, output, group, early }), 'counted', 100)
+            await kill(spawn('naive', { input, output, group, early, seed: seed + round }), 'counted', 100)
             await using _ = await transport.subscribe(input, { group }, async each => {
               await transport.append(output, [message(keyOf(each), `${bodyOf(each)}:0`)])
             })
@@ -193,11 +193,11 @@ export function crash(test: Cases, guarantees: Guarantees) {
         const [topic, own] = [await create(), fresh('writer')]
         let written = 0
         for (let round = 0; round < 6 * rounds; round++) {
-          const writer = spawn('writer', { topic, writer: own })
+          const writer = spawn('writer', { topic, writer: own, seed: seed + round })
           const [resumed] = await writer.first('resumed')
           expect(Number(resumed)).toBeGreaterThanOrEqual(written)
           // Every second one is not dead but replaced while it writes.
-          if (round % 2) await takeOver(writer)
+          if (round % 2) await takeOver(writer, round)
           else await kill(writer, 'written', 300)
           written = Math.max(written, ...writer.of('written').map(([sequence]) => Number(sequence)))
           const found = (await contents(transport, topic)).map(bodyOf).map(Number)
@@ -208,9 +208,9 @@ export function crash(test: Cases, guarantees: Guarantees) {
           expect(values.map(Number)).toEqual(values.map(Number).toSorted((a, b) => a - b))
         }
 
-        async function takeOver(writer: Child) {
+        async function takeOver(writer: Child, round: number) {
           await writer.first('written')
-          const next = spawn('writer', { topic, writer: own })
+          const next = spawn('writer', { topic, writer: own, seed: seed - round })
           expect(await writer.first('refused')).toContain('FENCED')
           const [resumed] = await next.first('resumed')
           const before = Math.max(...writer.of('written').map(([sequence]) => Number(sequence)))

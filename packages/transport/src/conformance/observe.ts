@@ -33,7 +33,7 @@ export async function within<T>(what: string, promise: PromiseLike<T>): Promise<
   }
 }
 
-/** A text message with an event time that never repeats by chance. */
+/** A message of texts. */
 export function message(key: string | undefined, value: string, rest: Partial<Message> = {}): Message {
   return { ...(key === undefined ? {} : { key: bytes(key) }), value: bytes(value), time: 1_700_000_000_000, ...rest }
 }

@@ -99,7 +99,7 @@ export function read(test: Cases) {
 
     test('goes on with what other processes append', async ({ transport, create, spawn }) => {
       const topic = await create()
-      const appender = spawn('appender', { topic, round: 0 })
+      const appender = spawn('appender', { topic, round: 0, seed: 1 })
       const found = new Set((await take(transport, topic, 200, 'latest')).map(bodyOf))
       await appender.kill()
       expect(found.size).toBe(200)

@@ -64,6 +64,10 @@ export function retention(test: Cases, guarantees: Guarantees) {
     await expect(transport.admin.positions(topic, from)).rejects.toMatchObject({ code: 'POSITION_GONE' })
     const joined = transport.subscribe(topic, { group: fresh('group'), from }, () => {}).then(running => running.done)
     await expect(within('an answer', joined)).rejects.toMatchObject({ code: 'POSITION_GONE' })
+    if (guarantees.exactlyOnce) {
+      const owned = transport.transact([topic], { group: fresh('group'), from }, () => {}).then(running => running.done)
+      await expect(within('an answer', owned)).rejects.toMatchObject({ code: 'POSITION_GONE' })
+    }
     // After the last one that is gone comes all that is there: nothing is left out.
     expect((await take(transport, topic, 3, { after: [positions[19] as Position] })).map(bodyOf)).toEqual([
       '20',
