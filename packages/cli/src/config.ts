@@ -73,6 +73,20 @@ const Shape = z.strictObject({
       tasks: z.record(z.string(), z.array(z.string()).min(1)).optional(),
       modelFile: z.string().optional(),
       tickMs: milliseconds.optional(),
+      /** How long windows and rules wait for events that are under way. */
+      graceMs: milliseconds.optional(),
+      /** Which alerts call for something to be done, and how long an entity is left alone afterwards. */
+      interventions: z
+        .array(
+          z.strictObject({
+            rule: z.string(),
+            type: z.enum(['email', 'push', 'modal', 'script']),
+            cooldownMs: milliseconds,
+          }),
+        )
+        .optional(),
+      /** Where commands are delivered to; the log if absent. */
+      webhook: z.url({ protocol: /^https?$/ }).optional(),
       /** Of its `/metrics`, `/healthz` and `/readyz`. */
       opsPort: port.default(7073),
     })

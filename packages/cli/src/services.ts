@@ -34,8 +34,8 @@ export async function loadForDevelopment(load: LoadOptions): Promise<Config> {
 
 /** The pipeline with the alert rules of the file, which it follows. */
 export async function pipeline({ config, transport, catalogue, health }: Ground, load: LoadOptions) {
-  const { defaultModel, loadScorer, parseRules, startPipeline } = await import('@weft/pipeline')
-  const { tasks, modelFile, tickMs } = config.pipeline
+  const { defaultModel, loadScorer, parseRules, startPipeline, toWebhook } = await import('@weft/pipeline')
+  const { tasks, modelFile, tickMs, graceMs, interventions, webhook } = config.pipeline
   const log = logger('pipeline')
   await using stack = new AsyncDisposableStack()
   const scorer = stack.use(
@@ -52,6 +52,9 @@ export async function pipeline({ config, transport, catalogue, health }: Ground,
       rules: rules.current,
       ...(tasks && { tasks }),
       ...(tickMs && { tickMs }),
+      ...(graceMs && { graceMs }),
+      ...(interventions && { interventions }),
+      ...(webhook && { deliver: toWebhook(webhook) }),
     }),
   )
   const owned = stack.move()
