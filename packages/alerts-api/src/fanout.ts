@@ -65,7 +65,7 @@ export class Fanout {
     const frame = this.tape.push(record, record.alert)
     this.#timer ??= setTimeout(
       this.flush,
-      Math.min(Math.max(this.#options.coalesceMs, this.#lastFlushMs), MAX_PAUSE_MS),
+      Math.min(Math.max(this.#options.coalesceMs, this.#lastFlushMs / 2), MAX_PAUSE_MS),
     )
     if (!frame) return undefined
     encoded.inc()
@@ -199,14 +199,14 @@ export class Fanout {
   boundTotal(): void {
     let total = 0
     for (const connection of this.#queued) total += connection.backlog
+    if (total > this.#options.maxTotalQueuedBytes)
+      for (const connection of [...this.#queued].sort((a, b) => b.backlog - a.backlog)) {
+        total -= connection.backlog
+        ended.inc({ reason: 'memory' })
+        connection.socket.destroy()
+        if (total <= this.#options.maxTotalQueuedBytes) break
+      }
     queuedBytes.set(total)
-    if (total <= this.#options.maxTotalQueuedBytes) return
-    for (const connection of [...this.#queued].sort((a, b) => b.backlog - a.backlog)) {
-      if (total <= this.#options.maxTotalQueuedBytes) return
-      total -= connection.backlog
-      ended.inc({ reason: 'memory' })
-      connection.socket.destroy()
-    }
   }
 
   stop(): void {

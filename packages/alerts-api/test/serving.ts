@@ -7,11 +7,14 @@ import { type Catalogue, type Draft, loadCatalogue } from '@weft/schema'
 import { Health } from '@weft/telemetry'
 import { HEADERS, header, openEmbedded, type Transport } from '@weft/transport'
 import { pino } from 'pino'
-import { onTestFinished } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import { type AlertsApi, type AlertsApiOptions, startAlertsApi } from '../src/index.ts'
 
 export const SECRET = 'a secret of more than thirty-two bytes for tests'
 const TOPIC = { name: 'alerts.v1' }
+
+/** As expect.poll, for a machine that has other things to do. */
+export const eventually = <T>(get: () => T | Promise<T>) => expect.poll(get, { timeout: 15_000 })
 
 export const tokenFor = (tenant: string, { scopes = ['alerts:read'] as Scope[], expiresIn = 3600 } = {}) =>
   signToken(SECRET, { tenant, scopes, expiresIn })

@@ -4,7 +4,7 @@ import { registry } from '@weft/telemetry'
 import { EventSource } from 'eventsource'
 import { expect, test } from 'vitest'
 import { EventStream } from './event-stream.ts'
-import { serving, some, tokenFor } from './serving.ts'
+import { eventually, serving, some, tokenFor } from './serving.ts'
 
 const streamOf = ({ url }: { url: string }, query = '') => `${url}/v1/alerts/stream${query}`
 
@@ -65,7 +65,7 @@ test('a stream can begin at an instant, and resumes from there even in partition
   const { start, raise } = await serving()
   await raise(...some(30))
   const before = Date.now()
-  await expect.poll(() => Date.now()).toBeGreaterThan(before)
+  await eventually(() => Date.now()).toBeGreaterThan(before)
   const instant = Date.now()
   const since = await raise(...some(4))
   const token = await tokenFor('aurora')
@@ -171,11 +171,11 @@ test("a browser's EventSource follows a filtered stream through a restart of the
   source.addEventListener('alert', ({ data }) => seen.push(JSON.parse(data).alert_id))
   await opened.promise
   const first = await raise({ severity: 'critical' }, { severity: 'info' })
-  await expect.poll(() => seen.length).toBe(1)
+  await eventually(() => seen.length).toBe(1)
   await before[Symbol.asyncDispose]()
   const second = await raise({ severity: 'critical' })
   await start({ port, heartbeatMs: 50 })
-  await expect.poll(() => seen, { timeout: 10_000 }).toEqual([first[0], ...second])
+  await eventually(() => seen).toEqual([first[0], ...second])
   source.close()
 })
 
@@ -248,7 +248,8 @@ test('without a token, with a bad one or without the scope nothing is opened', a
 test('a stream ends when its token expires, and says so', async () => {
   const { start } = await serving()
   const api = await start({ heartbeatMs: 100 })
-  const stream = await EventStream.open(streamOf(api), await tokenFor('aurora', { expiresIn: 1 }))
+  const stream = await EventStream.open(streamOf(api), await tokenFor('aurora', { expiresIn: 2 }))
+  expect(stream.response.status).toBe(200)
   await stream.ended
   expect(JSON.parse(stream.of('end')[0]?.data ?? '')).toEqual({ reason: 'token_expired', cursor: stream.lastEventId })
 })
@@ -298,7 +299,7 @@ test('a client of HTTP/1.0 gets the bare stream', async () => {
   })
   await once(socket, 'data')
   const [id] = await raise({})
-  await expect.poll(() => received).toContain(`"alert_id":"${id}"`)
+  await eventually(() => received).toContain(`"alert_id":"${id}"`)
   expect(received.slice(0, received.indexOf('\r\n\r\n')).toLowerCase()).not.toContain('transfer-encoding')
   expect(received.slice(received.indexOf('\r\n\r\n') + 4)).toMatch(/^retry: 2000\n\nid: c1\./)
   socket.destroy()

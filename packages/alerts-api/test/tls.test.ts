@@ -3,7 +3,7 @@ import { get } from 'node:https'
 import { generate } from 'selfsigned'
 import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
-import { serving, tokenFor } from './serving.ts'
+import { eventually, serving, tokenFor } from './serving.ts'
 
 test('with a certificate of its own it speaks HTTPS and WebSocket over TLS', async () => {
   const pems = await generate([{ name: 'commonName', value: 'localhost' }], {
@@ -21,9 +21,9 @@ test('with a certificate of its own it speaks HTTPS and WebSocket over TLS', asy
   const socket = new WebSocket(`${url.replace('https', 'wss')}/v1/alerts/ws${query}`, { ca: pems.cert })
   const said: string[] = []
   socket.on('message', data => said.push(String(data)))
-  await expect.poll(() => said.length).toBe(1)
+  await eventually(() => said.length).toBe(1)
   const [id] = await raise({})
-  await expect.poll(() => [events, said.join()].every(text => text.includes(`"alert_id":"${id}"`))).toBe(true)
+  await eventually(() => [events, said.join()].every(text => text.includes(`"alert_id":"${id}"`))).toBe(true)
   response.destroy()
   socket.close()
 })

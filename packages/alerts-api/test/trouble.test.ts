@@ -4,7 +4,7 @@ import { type Transport, WeftError } from '@weft/transport'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { EventStream } from './event-stream.ts'
-import { serving, some, tokenFor } from './serving.ts'
+import { eventually, serving, some, tokenFor } from './serving.ts'
 
 type Read = Transport['read']
 
@@ -91,7 +91,7 @@ test('a thousand that come and go leave nothing behind', async () => {
     await raise(...some(5))
     for (const stream of streams) stream.close()
   }
-  await expect.poll(count).toBe(before)
+  await eventually(count).toBe(before)
   const ids = await raise(...some(3))
   const last = await open(api, token, '?from=earliest')
   await last.until(({ alertIds }) => ids.every(id => alertIds.includes(id)))
@@ -110,14 +110,14 @@ test('streams that are pipelined on one connection are one stream', async () => 
   socket.on('data', chunk => {
     received += chunk
   })
-  await expect.poll(() => received).toContain('event: cursor')
+  await eventually(() => received).toContain('event: cursor')
   const [id] = await raise({})
-  await expect.poll(() => received).toContain(`"alert_id":"${id}"`)
+  await eventually(() => received).toContain(`"alert_id":"${id}"`)
   expect(received.match(/HTTP\/1.1 200/g)).toHaveLength(1)
   expect(received.match(/event: alert/g)).toHaveLength(1)
   socket.destroy()
   const streams = () => Promise.all(some(3).map(() => fetch(url + path)))
-  await expect.poll(async () => (await streams()).map(({ status }) => status)).toEqual([200, 200, 200])
+  await eventually(async () => (await streams()).map(({ status }) => status)).toEqual([200, 200, 200])
 })
 
 test('no query whatever is answered by a fault of ours', async () => {

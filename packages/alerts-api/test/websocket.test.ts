@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { expect, test } from 'vitest'
 import { type ClientOptions, WebSocket } from 'ws'
 import { EventStream } from './event-stream.ts'
-import { serving, some, tokenFor } from './serving.ts'
+import { eventually, serving, some, tokenFor } from './serving.ts'
 
 interface Said {
   readonly type: string
@@ -162,7 +162,7 @@ test('a handshake is refused with a status and a reason', async () => {
 test('a WebSocket ends when its token expires', async () => {
   const { start } = await serving()
   const api = await start({ heartbeatMs: 100 })
-  const listener = new Listener(socketOf(api, `access_token=${await tokenFor('aurora', { expiresIn: 1 })}`))
+  const listener = new Listener(socketOf(api, `access_token=${await tokenFor('aurora', { expiresIn: 2 })}`))
   expect(await listener.closed).toEqual({ code: 4401, reason: 'token_expired' })
   expect(listener.said.at(-1)).toMatchObject({ type: 'end', reason: 'token_expired', cursor: listener.said[0]?.cursor })
 })
@@ -175,7 +175,7 @@ test('one that answers no ping is cut off, one that does stays', async () => {
   const lively = new Listener(address)
   expect(await silent.closed).toMatchObject({ code: 1006 })
   const { pings } = lively
-  await expect.poll(() => lively.pings).toBeGreaterThan(pings + 3)
+  await eventually(() => lively.pings).toBeGreaterThan(pings + 3)
   expect(lively.socket.readyState).toBe(WebSocket.OPEN)
   lively.socket.close()
 })
