@@ -65,6 +65,28 @@ export function retry(test: Cases) {
     expect(byKey(handled)).toEqual(byKey([...held, ...numbered(100)]))
   })
 
+  test('hands out no more than maxUnacked, even when all of them wait for their next try', async ({
+    transport,
+    create,
+    fresh,
+  }) => {
+    const [topic, group] = [await create(), fresh('group')]
+    await transport.append(topic, numbered(100, 100))
+    const tried = new Map<string, number>()
+    let free = false
+    const options = { group, maxUnacked: 5, retry: { ...soon, maxAttempts: 100_000 } }
+    await using _ = await transport.subscribe(topic, options, each => {
+      tried.set(bodyOf(each), (tried.get(bodyOf(each)) ?? 0) + 1)
+      if (!free) throw new Error('an outage')
+    })
+    await until('each in hand was tried several times', () => tried.size === 5 && Math.min(...tried.values()) > 3)
+    const inHand = tried.size
+    free = true
+    await settled(transport, group)
+    expect(inHand).toBe(5)
+    expect(tried.size).toBe(100)
+  })
+
   test('dead-letters after maxAttempts what would not succeed, then lets its key flow', async ({
     transport,
     create,
