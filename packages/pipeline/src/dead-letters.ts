@@ -77,7 +77,8 @@ export async function showDeadLetter(transport: Transport, catalogue: Catalogue,
 
 /**
  * Puts what open dead letters were made of back to the topic they came from, byte for byte unless `edit` changes it, each
- * once however often it is asked for, and marks them. Yields each when it is done.
+ * once however often it is asked for, and marks them. Yields each when it is done. Letters without a body stay open unless
+ * `edit` gives them one: INVALID names them, after the others are done.
  */
 export async function* retryDeadLetters(
   transport: Transport,
@@ -85,15 +86,21 @@ export async function* retryDeadLetters(
   selection: LetterSelection,
   edit: (letter: DeadLetter) => Edit = () => ({}),
 ): AsyncGenerator<DeadLetter> {
+  const bodiless: string[] = []
   for (const { letter } of await listDeadLetters(transport, catalogue, { ...selection, state: 'open' })) {
     const changed = edit(letter)
+    const value = changed.value === undefined ? letter.original_value : changed.value
+    if (value === null && changed.value === undefined) {
+      bodiless.push(letter.dead_letter_id)
+      continue
+    }
     const key = changed.key ?? letter.original_key
     const schema = changed.schema ?? schemaOf(letter)
     const headers: Header[] = letter.original_headers.map(({ name, value }) => [name, value])
     headers.push(header(RETRY_HEADER, letter.dead_letter_id))
     const message = {
       ...(key && { key }),
-      value: changed.value === undefined ? letter.original_value : changed.value,
+      value,
       time: letter.original_time,
       headers,
       ...(schema && { schema }),
@@ -103,6 +110,9 @@ export async function* retryDeadLetters(
     await writer.append({ name: letter.original_topic }, [{ sequence: 1n, message }])
     await mark(transport, catalogue, letter, 'retried')
     yield letter
+  }
+  if (bodiless.length > 0) {
+    throw new WeftError('INVALID', `these have no body to put back, give them one: ${bodiless.join(', ')}`)
   }
 }
 

@@ -99,7 +99,10 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
       if (forget) stack.defer(forget)
     }
     for (const task of tasks) {
-      const member = await runTask(transport, catalogue, task, { ...(retry && { retry }) })
+      const member = await runTask(transport, catalogue, task, {
+        ...(retry && { retry }),
+        onRetry: (err, attempts) => log.warn({ err, task: task.name, attempts }, 'a batch failed, trying again'),
+      })
       started(
         task.name,
         member,

@@ -11,7 +11,7 @@ import {
   text,
   WeftError,
 } from '@weft/transport'
-import { carried, letterOf } from './letter.ts'
+import { carried, letterOf, withoutValue } from './letter.ts'
 import { observer } from './metrics.ts'
 import type { Stage, TopicName } from './stage.ts'
 import { tickMessage, tickOf } from './ticks.ts'
@@ -27,6 +27,8 @@ export interface TaskOptions {
   /** How often a batch is tried, and then each of its records, before a record is dead-lettered. */
   readonly retry?: Retry
   readonly commitEvery?: { readonly ms?: number; readonly messages?: number }
+  /** Told of each batch that failed and is tried again. */
+  readonly onRetry?: (error: unknown, attempts: number) => void
 }
 
 /** For the headers and the longest of keys, in bytes. */
@@ -66,14 +68,21 @@ export function runTask(
 ): Promise<Running> {
   const topics = inputsOf(task).map(name => ({ name }))
   const { maxAttempts = 5 } = options.retry ?? {}
-  const process = processOf(catalogue, task, transport.guarantees.maxMessageBytes, maxAttempts)
-  // One more than the task's own, so that the task is who dead-letters, in the form that a repair needs.
-  const retry = { ...options.retry, maxAttempts: maxAttempts + 1 }
+  const { onRetry } = options
+  const process = processOf(catalogue, task, transport.guarantees.maxMessageBytes, maxAttempts, onRetry)
+  // The task is who dead-letters, in the form that a repair needs.
+  const retry = { ...options.retry, maxAttempts: Number.POSITIVE_INFINITY }
   const { commitEvery } = options
   return transport.transact(topics, { group: groupOf(task), retry, ...(commitEvery && { commitEvery }) }, process)
 }
 
-function processOf(catalogue: Catalogue, task: Task, maxBytes: number, maxAttempts: number): Process {
+function processOf(
+  catalogue: Catalogue,
+  task: Task,
+  maxBytes: number,
+  maxAttempts: number,
+  onRetry?: TaskOptions['onRetry'],
+): Process {
   const observe = observer(task)
   /** Per partition where the batch began that failed, and how often. */
   const failed = new Map<number, { at: string; attempts: number }>()
@@ -94,8 +103,10 @@ function processOf(catalogue: Catalogue, task: Task, maxBytes: number, maxAttemp
     const reason = error instanceof Error ? error.message : String(error)
     const code = error instanceof WeftError ? error.code : 'FAILED'
     const failure = { code, reason, consumer: task.name, attempts, at: message.time }
-    const lanes: Lanes = new Map([['events.dlq.v1', [letterOf(message, failure)]]])
-    const outputs = encode(catalogue, lanes, transaction.partition, Number.POSITIVE_INFINITY)
+    const isLarge = (message.value?.length ?? 0) + 2 * HEADROOM > maxBytes
+    const letter = isLarge ? withoutValue(letterOf(message, failure)) : letterOf(message, failure)
+    const lanes: Lanes = new Map([['events.dlq.v1', [letter]]])
+    const outputs = encode(catalogue, lanes, transaction.partition, maxBytes)
     return () => {
       for (const [name, messages] of outputs) transaction.append({ name }, messages)
       observe.began([message]).ended(lanes)
@@ -128,18 +139,22 @@ function processOf(catalogue: Catalogue, task: Task, maxBytes: number, maxAttemp
     } catch (error) {
       failed.set(transaction.partition, { at: first, attempts: tried })
       observe.retried()
-      throw error
+      if (!transaction.signal.aborted) onRetry?.(error, tried)
+      throw isRecordsFault(error, transaction) ? error : held(error)
     }
   }
 }
 
 const isRetryable = (error: unknown): boolean => !(error instanceof WeftError) || error.retryable
 
-/** Faults of the log or of this member, whatever the record. */
-const NOT_THE_RECORDS: readonly string[] = ['CLOSED', 'DENIED', 'FENCED', 'NOT_FOUND']
+/** Faults of the log, of a service or of this member: no record is to blame, so all wait until they are over. */
+const NOT_THE_RECORDS: readonly string[] = ['CLOSED', 'DENIED', 'FENCED', 'NOT_FOUND', 'UNAVAILABLE']
 
 const isRecordsFault = (error: unknown, { signal }: Transaction): boolean =>
   !signal.aborted && !(error instanceof WeftError && NOT_THE_RECORDS.includes(error.code))
+
+const held = (cause: unknown): unknown =>
+  cause instanceof WeftError ? new WeftError(cause.code, cause.message, { retryable: true, cause }) : cause
 
 /** Decodes a batch and walks it through the stages; what they wrote is left in the lanes. */
 async function pass(

@@ -126,6 +126,19 @@ test('what was discarded is neither listed nor put back', async () => {
   expect(await all(retryDeadLetters(store.transport, catalogue, { tenant: 'aurora' }))).toEqual(['mistyped'])
 })
 
+test('a letter without a body stays open until it is given one', async () => {
+  await using store = await temporaryStore(catalogue)
+  const message = rawMessage(catalogue, begins())
+  await store.transport.append(RAW, [{ ...message, value: null }])
+  await work(store)
+  await expect(all(retryDeadLetters(store.transport, catalogue, {}))).rejects.toThrow('no body to put back')
+  expect(await listed(store)).toEqual(['null open'])
+  const edit = () => ({ value: message.value, ...(message.schema && { schema: message.schema }) })
+  await all(retryDeadLetters(store.transport, catalogue, {}, edit))
+  await work(store)
+  expect(await contents(store.transport, 'events.validated.v1')).toHaveLength(1)
+})
+
 test('an empty topic of dead letters is listed as nothing', async () => {
   await using store = await temporaryStore(catalogue)
   expect(await listed(store)).toEqual([])

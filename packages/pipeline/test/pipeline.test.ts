@@ -225,9 +225,32 @@ test('a record that would become too large for the log is dead-lettered alone', 
     message => catalogue.codec('events.validated.v1').decode(message).event_id,
   )
   expect(through).toEqual(['first', 'last'])
-  const letters = [
-    ...(await contents(store.transport, 'events.dlq.v1')),
-    ...(await contents(store.transport, `${RAW.name}.dlq`)),
-  ]
-  expect(letters).toHaveLength(1)
+  const letters = (await contents(store.transport, 'events.dlq.v1')).map(message =>
+    catalogue.codec('events.dlq.v1').decode(message),
+  )
+  expect(letters).toMatchObject([{ error_code: 'TOO_LARGE', original_value: null }])
+})
+
+test('records wait while what is needed for them is unavailable, and are not to blame for it', async () => {
+  await using store = await temporaryStore(catalogue)
+  await store.transport.append(RAW, [rawMessage(catalogue, begins())])
+  let outages = 12
+  const needy = stage<'events.raw.v1', 'events.validated.v1'>({
+    ...validate(),
+    process(record, context) {
+      if (outages-- > 0) throw new WeftError('UNAVAILABLE', 'the model is being loaded')
+      validate().process?.(record, context)
+    },
+  } as Parameters<typeof stage<'events.raw.v1', 'events.validated.v1'>>[0])
+  const told: string[] = []
+  const task = { name: 'ingest', stages: [needy] }
+  await using _ = await runTask(store.transport, catalogue, task, {
+    retry: { maxAttempts: 2, minMs: 1, maxMs: 2 },
+    onRetry: (error, attempts) => told.push(`${(error as Error).message} ${attempts}`),
+  })
+  await processed(store.transport, [task])
+  expect(await contents(store.transport, 'events.validated.v1')).toHaveLength(1)
+  expect(await contents(store.transport, 'events.dlq.v1')).toHaveLength(0)
+  expect(told).toHaveLength(12)
+  expect(told.at(-1)).toBe('the model is being loaded 12')
 })
