@@ -13,55 +13,84 @@ export const ALERTS: Topic = { name: 'alerts.v1' }
 
 const FETCH_BYTES = 256 * 1024
 const MAX_PAUSE_MS = 5_000
+const HELD_MS = 1_000
 
 /** The alerts' topic, decoded. */
 export class AlertLog {
   readonly #transport: Transport
   readonly #codec: Codec<Events['alerts.v1']>
   readonly #log: Logger
-  readonly #maxReplays: number
+  readonly #maxFetches: number
   readonly #waiting: (() => void)[] = []
-  #replays = 0
+  #fetching = 0
 
   constructor(
     transport: Transport,
     catalogue: Catalogue,
     log: Logger,
-    { maxReplays = 16 }: { maxReplays?: number } = {},
+    { maxFetches = 16 }: { maxFetches?: number } = {},
   ) {
     this.#transport = transport
     this.#codec = catalogue.codec('alerts.v1')
     this.#log = log
-    this.#maxReplays = maxReplays
+    this.#maxFetches = maxFetches
   }
 
-  /** Reads for one client that is too far behind for the ring; so many at once, others wait. */
+  /**
+   * Reads for one client that is too far behind for the ring. So many fetch at once, others wait; a place is held while
+   * a batch is fetched, not while the client takes it.
+   */
   async *replay(after: Vector, signal: AbortSignal): AsyncGenerator<readonly Logged[]> {
-    if (!(await this.#slot(signal))) return
+    const batches = this.#messages(after, signal)[Symbol.asyncIterator]()
     try {
-      yield* this.#read(after, signal)
+      while (await this.#slot(signal)) {
+        const { value, done } = await this.#fetch(batches)
+        if (done) return
+        yield value.map(message => this.#decode(message))
+      }
     } finally {
+      await batches.return?.()
+    }
+  }
+
+  /** One that finds nothing new waits without a place. */
+  async #fetch<Batch>(batches: AsyncIterator<Batch>): Promise<IteratorResult<Batch>> {
+    let isHeld = true
+    const release = () => {
+      if (!isHeld) return
+      isHeld = false
       const next = this.#waiting.shift()
       if (next) next()
-      else this.#replays--
+      else this.#fetching--
+    }
+    const timer = setTimeout(release, HELD_MS)
+    try {
+      return await batches.next()
+    } finally {
+      clearTimeout(timer)
+      release()
     }
   }
 
   /** False when the signal aborts before there is one. */
   #slot(signal: AbortSignal): boolean | Promise<boolean> {
     if (signal.aborted) return false
-    if (this.#replays < this.#maxReplays) {
-      this.#replays++
+    if (this.#fetching < this.#maxFetches) {
+      this.#fetching++
       return true
     }
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const start = () => resolve(true)
-    this.#waiting.push(start)
-    signal.addEventListener('abort', () => {
+    const start = () => {
+      signal.removeEventListener('abort', abandon)
+      resolve(true)
+    }
+    const abandon = () => {
       const place = this.#waiting.indexOf(start)
       if (place >= 0) this.#waiting.splice(place, 1)
       resolve(false)
-    })
+    }
+    this.#waiting.push(start)
+    signal.addEventListener('abort', abandon, { once: true })
     return promise
   }
 
@@ -89,10 +118,6 @@ export class AlertLog {
         await wait(pause * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
       }
     }
-  }
-
-  async *#read(after: Vector, signal: AbortSignal): AsyncGenerator<readonly Logged[]> {
-    for await (const batch of this.#messages(after, signal)) yield batch.map(message => this.#decode(message))
   }
 
   #messages(after: Vector, signal: AbortSignal): AsyncIterable<readonly Received[]> {

@@ -71,9 +71,9 @@ test('a slow client of disconnect is sent away with the cursor from which it mis
 })
 
 /** A client that takes nothing more once it is connected. */
-async function deaf({ url }: { url: string }, token: string): Promise<Socket> {
+async function deaf({ url }: { url: string }, token: string, from = 'latest'): Promise<Socket> {
   const socket = connect(Number(new URL(url).port), '127.0.0.1')
-  socket.write(`GET /v1/alerts/stream?access_token=${token} HTTP/1.1\r\nHost: h\r\n\r\n`)
+  socket.write(`GET /v1/alerts/stream?from=${from}&access_token=${token} HTTP/1.1\r\nHost: h\r\n\r\n`)
   await once(socket, 'data')
   onTestFinished(() => void socket.destroy())
   return socket.pause()
@@ -117,4 +117,16 @@ test('catching up goes no faster than the client takes it', async () => {
     expect(slow.alertIds.toSorted()).toEqual(all.toSorted())
     slow.close()
   }
+})
+
+test('those who take nothing of what is read for them keep nobody else from catching up', async () => {
+  const { start, raise } = await serving()
+  const all: string[] = []
+  for (let i = 0; i < FLOODS; i++) all.push(...(await raise(...FLOOD)))
+  const api = await start({ ringMs: 0 })
+  const token = await tokenFor('aurora')
+  await Promise.all(some(20).map(() => deaf(api, token, 'earliest')))
+  const quick = await EventStream.open(`${api.url}/v1/alerts/stream?from=earliest`, token)
+  await quick.until(({ alertIds }) => alertIds.length === all.length)
+  quick.close()
 })
