@@ -31,6 +31,9 @@ export interface TaskOptions {
   readonly onRetry?: (error: unknown, attempts: number) => void
 }
 
+/** Messages of a transaction at most: so many hold up what else runs in the process for some tens of milliseconds. */
+const BATCH = 250
+
 /** For the headers and the longest of keys, in bytes. */
 const HEADROOM = 8192
 
@@ -72,8 +75,8 @@ export function runTask(
   const process = processOf(catalogue, task, transport.guarantees.maxMessageBytes, maxAttempts, onRetry)
   // The task is who dead-letters, in the form that a repair needs.
   const retry = { ...options.retry, maxAttempts: Number.POSITIVE_INFINITY }
-  const { commitEvery } = options
-  return transport.transact(topics, { group: groupOf(task), retry, ...(commitEvery && { commitEvery }) }, process)
+  const { commitEvery = { messages: BATCH } } = options
+  return transport.transact(topics, { group: groupOf(task), retry, commitEvery }, process)
 }
 
 function processOf(
