@@ -7,7 +7,7 @@ export interface AppenderOptions {
   readonly topic: Topic
   /** Bytes in one append. Default 1 MiB. */
   readonly maxBytes?: number
-  /** Appends under way at once: while they are, what comes is gathered for the next. Default 2. */
+  /** Appends under way at once: while they are, what comes is gathered for the next. Default 1. */
   readonly concurrency?: number
   readonly onAppended?: () => void
 }
@@ -37,7 +37,7 @@ export class Appender {
   /** How fast the log takes bytes. */
   readonly drain = new DrainRate()
 
-  constructor({ transport, topic, maxBytes = 1 << 20, concurrency = 2, onAppended }: AppenderOptions) {
+  constructor({ transport, topic, maxBytes = 1 << 20, concurrency = 1, onAppended }: AppenderOptions) {
     this.#transport = transport
     this.#topic = topic
     this.#maxBytes = maxBytes

@@ -1,4 +1,5 @@
 import { mkdir } from 'node:fs/promises'
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyCorsOptions } from '@fastify/cors'
@@ -160,7 +161,12 @@ export async function startGateway({
       health: publicOps || isLoopback(host) ? health : undefined,
       ...(certificate && { certificate }),
     })
-    started.defer(() => closed(app))
+    const sockets = new Set<Socket>()
+    app.server.on('connection', (socket: Socket) => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+    })
+    started.defer(() => closed(app, sockets))
     const scheme = certificate ? 'https' : 'http'
     const url = await app.listen({ host, port: address.port ?? port }).catch(error => {
       throw listenFault(error, host, address.port ?? port)
@@ -205,11 +211,16 @@ const CORS: FastifyCorsOptions = {
 /** After this an open connection, a client that stopped reading, or an append that hangs no longer holds up the end. */
 const CLOSE_MS = 10_000
 
-async function closed(app: FastifyInstance): Promise<void> {
-  const force = setTimeout(() => app.server.closeAllConnections?.(), CLOSE_MS)
+async function closed(app: FastifyInstance, sockets: ReadonlySet<Socket>): Promise<void> {
+  // Closing ends what is idle at that moment; a connection that answers its last request later has to be ended later.
+  const idle = setInterval(() => app.server.closeIdleConnections?.(), 50)
+  const force = setTimeout(() => {
+    for (const socket of sockets) socket.destroy()
+  }, CLOSE_MS)
   try {
     await app.close()
   } finally {
+    clearInterval(idle)
     clearTimeout(force)
   }
 }

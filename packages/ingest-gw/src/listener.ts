@@ -53,7 +53,8 @@ export async function buildListener(options: ListenerOptions): Promise<FastifyIn
   })
   // The handler decompresses and parses: a body is bytes until then.
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  for (const type of ['application/json', 'application/x-ndjson', '*'])
+    app.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   if (options.cors !== false) await app.register(cors, options.cors)
   if (options.health) await app.register(ops, { health: options.health })
 

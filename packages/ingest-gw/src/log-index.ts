@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as immediate } from 'node:timers/promises'
 import type { Catalogue } from '@weft/schema'
 import {
   bytes,
@@ -33,8 +33,13 @@ interface Checkpoint {
   readonly positions: readonly Position[]
 }
 
-const FLUSH_MS = 250
-const FLUSH_ENTRIES = 2000
+/** Seldom, because each is a sync of the disk that the log's own syncs have to share. */
+const FLUSH_MS = 1000
+const FLUSH_ENTRIES = 50_000
+/** Puts in a turn of the event loop. */
+const PUTS = 2000
+/** Between reads, so that what many small appends brought is read at once. */
+const GATHER_MS = 20
 
 /**
  * The event ids of the log's last hours, in lmdb. The log is the truth: the index is what reading it gives, and the
@@ -71,13 +76,14 @@ export class LogIndex implements SeenEvents {
   readonly #read: (Position | undefined)[] = []
   #buffer: [key: string, time: number][] = []
   #moved = false
+  #caughtUp = false
   #indexed = 0
   #fault: unknown
   readonly #stop = new AbortController()
   readonly #signal: AbortSignal
   #tail: Promise<void> = Promise.resolve()
   #onRead: (() => void) | undefined
-  #flushes: Promise<unknown> = Promise.resolve()
+  #flushes: Promise<void> = Promise.resolve()
   readonly #timer: NodeJS.Timeout
   readonly #sweep: Disposable
 
@@ -193,6 +199,7 @@ export class LogIndex implements SeenEvents {
         this.#onRead = resolve
         await promise
       }
+      this.#caughtUp = true
       await this.#flush()
     } finally {
       clearInterval(progress)
@@ -238,6 +245,7 @@ export class LogIndex implements SeenEvents {
           pause = 50
           if (this.#buffer.length >= FLUSH_ENTRIES) await this.#flush()
           this.#onRead?.()
+          if (this.#caughtUp) await delay(GATHER_MS, undefined, { signal: this.#signal })
         }
       } catch (error) {
         if (this.#signal.aborted) break
@@ -283,26 +291,37 @@ export class LogIndex implements SeenEvents {
     }
   }
 
-  /** One lmdb transaction of entries and checkpoint: all that is written in a turn of the event loop is one. */
-  #flush(): Promise<unknown> {
+  /** The checkpoint is written behind the entries that it stands for, one flush after the other. */
+  #flush(): Promise<void> {
     if (this.#buffer.length === 0 && !this.#moved) return this.#flushes
     const entries = this.#buffer
+    const positions = this.#read.filter(position => position !== undefined)
     this.#buffer = []
     this.#moved = false
-    for (const [key, time] of entries) this.#seen.put(key, time)
-    const positions = this.#read.filter(position => position !== undefined)
-    const written = this.#checkpoint.put('', { cluster: this.#transport.cluster, positions })
-    this.#flushes = written.then(
-      () => {
-        for (const [key] of entries) if (typeof this.#recent.get(key) === 'number') this.#recent.delete(key)
-      },
-      error => {
-        // Nothing is lost: the ids stay in memory and the log is read from the old checkpoint after a restart.
-        this.#fault = error
-        this.#log?.warn({ err: error }, 'writing the index of event ids failed')
-      },
-    )
+    this.#flushes = this.#flushes.then(() => this.#write(entries, positions))
     return this.#flushes
+  }
+
+  async #write(entries: [key: string, time: number][], positions: readonly Position[]): Promise<void> {
+    try {
+      // The puts of a turn mostly share a promise. Each is watched from the start: none may reject unheard.
+      const puts = new Set<Promise<unknown>>()
+      for (let from = 0; from < entries.length; from += PUTS) {
+        for (const [key, time] of entries.slice(from, from + PUTS)) puts.add(this.#seen.put(key, time))
+        for (const put of puts) put.catch(() => undefined)
+        await immediate()
+      }
+      await Promise.all(puts)
+      await this.#checkpoint.put('', { cluster: this.#transport.cluster, positions })
+      for (const [key] of entries) if (typeof this.#recent.get(key) === 'number') this.#recent.delete(key)
+    } catch (failure) {
+      // lmdb has its reason in a promise of the failure, which rejects, too.
+      const error =
+        (await (failure as { commitError?: Promise<never> }).commitError?.catch(reason => reason)) ?? failure
+      // Nothing is lost: the ids stay in memory, and after a restart the log is read from the last checkpoint.
+      this.#fault = error
+      this.#log?.warn({ err: error }, 'writing the index of event ids failed')
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
