@@ -14,7 +14,7 @@ export interface Ended {
   readonly err: string
 }
 
-/** A `weft` process, as a user starts it. */
+/** A `weft` process, as a user starts it, or one of another script. */
 export class Weft implements AsyncDisposable {
   readonly child: ChildProcess
   readonly ended: Promise<Ended>
@@ -22,8 +22,9 @@ export class Weft implements AsyncDisposable {
   err = ''
   #grew = Promise.withResolvers<void>()
 
-  constructor(args: readonly string[], { cwd, env = {} }: { cwd: string; env?: NodeJS.ProcessEnv }) {
-    const flags = ['--disable-warning=ExperimentalWarning', WEFT, ...args]
+  constructor(args: readonly string[], options: { cwd: string; env?: NodeJS.ProcessEnv; script?: string }) {
+    const { cwd, env = {}, script = WEFT } = options
+    const flags = ['--disable-warning=ExperimentalWarning', script, ...args]
     this.child = spawn(process.execPath, flags, {
       cwd,
       env: { ...clean(process.env), NO_COLOR: '1', ...env },
@@ -48,7 +49,7 @@ export class Weft implements AsyncDisposable {
     for (;;) {
       const found = pattern.exec(this[stream])
       if (found) return found
-      const over = await Promise.race([this.#grew.promise, this.ended])
+      const over = await Promise.race([this.ended, this.#grew.promise])
       if (over && !pattern.test(this[stream]))
         throw new Error(`ended with ${over.code} and never said ${pattern}:\n${over.out}\n${over.err}`)
     }
