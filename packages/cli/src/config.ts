@@ -18,6 +18,11 @@ const Shape = z.strictObject({
     .string()
     .regex(/^[a-z][a-z0-9+]*:./, 'a URL such as embedded:.weft')
     .default('embedded:.weft'),
+  /** With less room on the disk of an embedded log nothing starts, and what runs ends cleanly. */
+  leastFreeBytes: z
+    .int()
+    .min(0)
+    .default(64 << 20),
   /** Folder of catalogue.yaml; the project's own if absent. */
   schemas: z.string().optional(),
   dev: z

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs'
-import { access, mkdir, readdir, rm } from 'node:fs/promises'
+import { access, mkdir, readdir, rm, statfs } from 'node:fs/promises'
+import { setInterval } from 'node:timers/promises'
 import { EXIT, Exit } from './exit.ts'
 
 /** All that Weft puts beside a store. */
@@ -24,19 +25,45 @@ export async function deleteStore(folder: string): Promise<boolean> {
   return true
 }
 
+const LOOK_MS = 500
+
+/** LMDB cannot be trusted on a disk that fills up under it: Weft ends while there is still room to end cleanly. */
+async function refuseFullDisk(folder: string, leastFree: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder)
+  if (bavail * bsize >= leastFree) return
+  const left = `less than ${Math.round(leastFree / 2 ** 20).toLocaleString('en')} MiB are left`
+  throw new Exit(
+    EXIT.failed,
+    `the disk of ${folder} is full (${left}): free some space and start again, what was acknowledged is safe`,
+  )
+}
+
+/** Rejects when the folder's disk is as good as full; looks until the signal aborts. */
+export async function diskFull(folder: string | undefined, leastFree: number, signal: AbortSignal): Promise<never> {
+  if (folder !== undefined) {
+    try {
+      for await (const _ of setInterval(LOOK_MS, undefined, { signal, ref: false }))
+        await refuseFullDisk(folder, leastFree)
+    } catch (error) {
+      if (!signal.aborted) throw error
+    }
+  }
+  return new Promise<never>(() => {})
+}
+
 /** Makes the folder if it is missing; one sentence if nothing can be written there. */
-export async function writableFolder(folder: string): Promise<void> {
+export async function writableFolder(folder: string, leastFree: number): Promise<void> {
   try {
     await mkdir(folder, { recursive: true })
     await access(folder, constants.W_OK | constants.X_OK)
+    await refuseFullDisk(folder, leastFree)
   } catch (cause) {
+    if (cause instanceof Exit) throw cause
     const { code } = cause as NodeJS.ErrnoException
     const why =
       code === 'EEXIST' || code === 'ENOTDIR'
         ? 'is not a directory'
-        : code === 'ENOSPC'
-          ? 'cannot be made: the disk is full'
-          : `cannot be written (${code}): check its owner and rights`
+        : `cannot be written (${code}): check its owner and rights`
     throw new Exit(EXIT.failed, `the store's folder ${folder} ${why}; --log names another`, { cause })
   }
 }

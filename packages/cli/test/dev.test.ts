@@ -123,6 +123,14 @@ test('a port in use is one sentence and a failure', async () => {
   expect(err).toMatch(new RegExp(`^weft: .*${port.port}.* is in use: stop what uses it, or choose another.*\n$`))
 })
 
+test('a full disk is one sentence and a failure', async () => {
+  await using folder = await temporary()
+  const env = { WEFT_LEAST_FREE_BYTES: String(2 ** 52) }
+  const { code, err } = await weft(folder.path, ['dev', '--no-demo', '--port', '0'], '', env)
+  expect(code).toBe(1)
+  expect(err).toMatch(/^weft: the disk of .*\.weft is full \(less than [\d,]+ MiB are left\): free some space .*\n$/)
+})
+
 test('a store of a newer version is one sentence and a failure', async () => {
   await using folder = await temporary()
   const location = path.join(folder.path, '.weft')
