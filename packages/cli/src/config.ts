@@ -31,6 +31,8 @@ const Shape = z.strictObject({
       port: port.max(65_533).default(7070),
       demo: z.boolean().default(true),
       speed: z.number().positive().optional(),
+      /** Of each partition, in a store that `weft dev` makes: more than that much of the past is let go. */
+      retentionBytes: bytes.default(16 * 2 ** 20),
     })
     .prefault({}),
   auth: z
@@ -57,6 +59,8 @@ const Shape = z.strictObject({
       /** Plain HTTP: on loopback, elsewhere only with `plainHttpAnywhere`. */
       httpPort: port.default(7071),
       plainHttpAnywhere: z.boolean().default(false),
+      /** /metrics, /healthz and /readyz also where others than this machine can reach them. */
+      publicOps: z.boolean().default(false),
       tls: tls.optional(),
       /** The index of event ids; beside an embedded log if absent. */
       directory: z.string().optional(),

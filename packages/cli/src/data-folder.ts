@@ -1,5 +1,6 @@
 import { constants } from 'node:fs'
-import { access, mkdir, readdir, rm, statfs } from 'node:fs/promises'
+import { access, mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { setInterval } from 'node:timers/promises'
 import { EXIT, Exit } from './exit.ts'
 
@@ -21,8 +22,32 @@ export async function deleteStore(folder: string): Promise<boolean> {
     const why = foreign.length ? `it holds ${foreign.slice(0, 3).join(', ')}` : 'it holds no store'
     throw new Exit(EXIT.usage, `${folder} is not recognisably a Weft store (${why}): nothing was deleted`)
   }
+  const users = (await readdir(path.join(folder, 'dev')).catch(() => [] as string[])).flatMap(running)
+  if (users.length)
+    throw new Exit(EXIT.failed, `the store in ${folder} is in use by process ${users.join(', ')}: stop it first`)
   await rm(folder, { recursive: true })
   return true
+}
+
+/** The process that a file of `occupy` stands for, if it still runs. */
+function running(name: string): number[] {
+  const pid = Number(/^process-(\d+)$/.exec(name)?.[1])
+  if (!pid || pid === process.pid) return []
+  try {
+    process.kill(pid, 0)
+    return [pid]
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM' ? [pid] : []
+  }
+}
+
+/** Says that this process uses the store, so that nobody deletes it meanwhile. */
+export async function occupy(folder: string | undefined): Promise<AsyncDisposable> {
+  if (folder === undefined) return { async [Symbol.asyncDispose]() {} }
+  const file = path.join(folder, 'dev', `process-${process.pid}`)
+  await mkdir(path.dirname(file), { recursive: true })
+  await writeFile(file, '')
+  return { [Symbol.asyncDispose]: () => rm(file, { force: true }) }
 }
 
 const LOOK_MS = 500

@@ -71,7 +71,7 @@ export interface Ports {
 export async function gateway({ config, transport, catalogue, health, auth }: Ground, ports: Ports = config.gateway) {
   const { startGateway } = await import('@weft/ingest-gw')
   const { host, tls, plainHttpAnywhere, maxBodyBytes, maxInFlightBytes, rate, tenants, corsOrigins } = config.gateway
-  const { directory, duplicateWindowMs } = config.gateway
+  const { directory, duplicateWindowMs, publicOps } = config.gateway
   const certificate = tls && (await certificateOf(config, tls))
   const isLoopback = /^(localhost|127\.|::1$)/.test(host)
   return startGateway({
@@ -83,6 +83,7 @@ export async function gateway({ config, transport, catalogue, health, auth }: Gr
     directory: directory === undefined ? besideLog(config, 'ingest-gw') : path.resolve(config.base, directory),
     http: isLoopback || plainHttpAnywhere ? { host, port: ports.httpPort ?? config.gateway.httpPort } : false,
     allowInsecureHttp: plainHttpAnywhere,
+    publicOps,
     https: { host, port: ports.port, ...(certificate && { certificate }) },
     ...(corsOrigins && { cors: { origin: corsOrigins } }),
     limits: {

@@ -97,6 +97,11 @@ test('--fresh begins with an empty store, and deletes nothing that is not a stor
   {
     await using dev = await start(cwd, '--no-demo')
     await post(dev.places, 'e1')
+    const other = await weft(cwd, ['dev', '--fresh', '--no-demo', '--port', '0'])
+    expect(other.code).toBe(1)
+    expect(other.err).toMatch(new RegExp(`is in use by process ${dev.child.pid}: stop it first\n$`))
+    // A terminal and npm both pass the same Ctrl-C on: that is still the first one.
+    dev.child.kill('SIGINT')
     expect(await stop(dev)).toBe(0)
   }
   {

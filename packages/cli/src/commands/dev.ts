@@ -5,8 +5,9 @@ import { open } from '@weft/transport'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Config, LoadOptions } from '../config.ts'
 import { catalogueOf, folderOf, shared } from '../connect.ts'
-import { deleteStore, diskFull, writableFolder } from '../data-folder.ts'
+import { deleteStore, diskFull, occupy, writableFolder } from '../data-folder.ts'
 import { developmentSecret } from '../dev-secret.ts'
+import { ensureBounded } from '../dev-topics.ts'
 import { interruption } from '../interrupt.ts'
 import { note, print, printJson, progress } from '../output.ts'
 import { alertsApi, type Ground, gateway, loadForDevelopment, pipeline } from '../services.ts'
@@ -69,6 +70,7 @@ async function start(options: Options, { config, load, folder, json }: Setup): P
   let step = 'opening the store'
   const shown = progress(() => `${step}…`, { quiet: json })
   await using stack = new AsyncDisposableStack()
+  stack.use(await occupy(folder))
   stack.use(shown)
   const log = logger('weft')
   const tracing = await startTracing('weft')
@@ -76,7 +78,8 @@ async function start(options: Options, { config, load, folder, json }: Setup): P
   processMetrics()
   const catalogue = await catalogueOf(config)
   const transport = stack.use(await open(config.log, { clientId: `weft-dev-${process.pid}` }))
-  for (const difference of await transport.admin.ensure(catalogue.specs())) log.warn(difference)
+  const differences = await ensureBounded(transport, catalogue, config.dev.retentionBytes)
+  for (const difference of differences) log.warn(difference)
   const secret = config.jwtSecret ?? (await developmentSecret(config))
   const demoKeys = Object.fromEntries(Object.entries(DEMO_KEYS).map(([tenant, key]) => [key, tenant]))
   const auth = createAuth({ writeKeys: { ...demoKeys, ...config.writeKeys }, jwt: { secret } })

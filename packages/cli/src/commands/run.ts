@@ -4,7 +4,7 @@ import { open } from '@weft/transport'
 import { Argument, type Command } from 'commander'
 import type { Config, LoadOptions } from '../config.ts'
 import { catalogueOf, folderOf, shared } from '../connect.ts'
-import { diskFull, writableFolder } from '../data-folder.ts'
+import { diskFull, occupy, writableFolder } from '../data-folder.ts'
 import { foundSecret } from '../dev-secret.ts'
 import { EXIT, Exit } from '../exit.ts'
 import { interruption } from '../interrupt.ts'
@@ -50,6 +50,7 @@ interface Setup {
 async function serve(service: Service, { config, load, folder, demoKeys, json }: Setup): Promise<void> {
   using stop = interruption()
   await using stack = new AsyncDisposableStack()
+  stack.use(await occupy(folder))
   const log = logger(service)
   const tracing = await startTracing(`weft-${service}`)
   if (tracing) stack.use(tracing)
