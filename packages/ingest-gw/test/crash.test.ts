@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { cp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { open } from '@weft/transport'
@@ -106,4 +107,26 @@ test('a repeat sent to another gateway on the same store is a duplicate once tha
   } finally {
     await Promise.all([stop(one.child), stop(two.child)])
   }
+})
+
+test('a store that is put back to an earlier state takes again what it no longer has', {
+  timeout: 60_000,
+}, async () => {
+  await using made = await makeDirectory()
+  const directory = String(made)
+  const [store, copy] = [join(directory, 'store'), join(directory, 'copy')]
+  const before = await start(directory, 'gateway')
+  expect((await send(before.url, pageView({ event_id: 'kept' }))).status).toBe(202)
+  await stop(before.child)
+  await cp(store, copy, { recursive: true })
+  const after = await start(directory, 'gateway')
+  const headers = { 'idempotency-key': 'lost' }
+  expect((await send(after.url, pageView({ event_id: 'lost' }), headers)).status).toBe(202)
+  await stop(after.child)
+  await rm(store, { recursive: true })
+  await cp(copy, store, { recursive: true })
+  const again = await start(directory, 'gateway')
+  expect((await send(again.url, pageView({ event_id: 'kept' }))).body.status).toBe('duplicate')
+  expect((await send(again.url, pageView({ event_id: 'lost' }), headers)).body.status).toBe('accepted')
+  await stop(again.child)
 })
