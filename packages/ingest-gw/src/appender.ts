@@ -7,8 +7,6 @@ export interface AppenderOptions {
   readonly topic: Topic
   /** Bytes in one append. Default 1 MiB. */
   readonly maxBytes?: number
-  /** Appends under way at once: while they are, what comes is gathered for the next. Default 1. */
-  readonly concurrency?: number
   readonly onAppended?: () => void
 }
 
@@ -20,28 +18,26 @@ interface Waiting {
 }
 
 /**
- * Gathers what concurrent requests append. Under load each append carries all that came while the last ones were under
- * way, taken from the tenants in turn, so that whoever sends little never waits for all of whoever sends much.
+ * Gathers what concurrent requests append. One append is under way at a time, and the next one carries all that came
+ * meanwhile, taken from the tenants in turn, so that whoever sends little never waits for all of whoever sends much.
  */
 export class Appender {
   readonly #transport: Transport
   readonly #topic: Topic
   readonly #maxBytes: number
-  readonly #concurrency: number
   readonly #onAppended: (() => void) | undefined
   /** In the order of whose turn it is. */
   readonly #queues = new Map<string, Waiting[]>()
-  #underWay = 0
+  #underWay = false
   #scheduled = false
   #idle: PromiseWithResolvers<void> | undefined
   /** How fast the log takes bytes. */
   readonly drain = new DrainRate()
 
-  constructor({ transport, topic, maxBytes = 1 << 20, concurrency = 1, onAppended }: AppenderOptions) {
+  constructor({ transport, topic, maxBytes = 1 << 20, onAppended }: AppenderOptions) {
     this.#transport = transport
     this.#topic = topic
     this.#maxBytes = maxBytes
-    this.#concurrency = concurrency
     this.#onAppended = onAppended
   }
 
@@ -64,14 +60,15 @@ export class Appender {
 
   /** Resolves when nothing waits and nothing is under way. */
   idle(): Promise<void> {
-    if (this.#underWay === 0 && this.#queues.size === 0) return Promise.resolve()
+    if (!this.#underWay && this.#queues.size === 0) return Promise.resolve()
     this.#idle ??= Promise.withResolvers<void>()
     return this.#idle.promise
   }
 
   #next(): void {
-    while (this.#underWay < this.#concurrency && this.#queues.size > 0) void this.#send(this.#gather())
-    if (this.#underWay === 0) this.#idle?.resolve()
+    if (this.#underWay) return
+    if (this.#queues.size > 0) void this.#send(this.#gather())
+    else this.#idle?.resolve()
   }
 
   #gather(): Waiting[] {
@@ -93,7 +90,7 @@ export class Appender {
   }
 
   async #send(taken: readonly Waiting[]): Promise<void> {
-    this.#underWay++
+    this.#underWay = true
     const started = performance.now()
     const messages = taken.length === 1 ? (taken[0] as Waiting).messages : taken.flatMap(({ messages }) => messages)
     try {
@@ -112,7 +109,7 @@ export class Appender {
       for (const { reject } of taken) reject(error)
     } finally {
       appendSeconds.observe((performance.now() - started) / 1000)
-      this.#underWay--
+      this.#underWay = false
       this.#next()
     }
   }

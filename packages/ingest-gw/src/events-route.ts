@@ -178,12 +178,9 @@ function encode(
   idempotencyKey: string | undefined,
 ): Message[] {
   const codec = catalogue.codec('events.raw.v1')
-  const about = {
-    received_at: now,
-    idempotency_key: idempotencyKey ?? null,
-    user_agent: request.headers['user-agent']?.slice(0, MAX_HEADER_TEXT) ?? null,
-    referrer: request.headers.referer?.slice(0, MAX_HEADER_TEXT) ?? null,
-  }
+  const user_agent = request.headers['user-agent']?.slice(0, MAX_HEADER_TEXT) ?? null
+  const referrer = request.headers.referer?.slice(0, MAX_HEADER_TEXT) ?? null
+  const idempotency_key = idempotencyKey ?? null
   const trace = header(HEADERS.trace, request.traceparent)
   let tenant = ''
   let headers: readonly Header[] = []
@@ -202,7 +199,10 @@ function encode(
         type: event.type,
         payload: event.payload,
         sent_at: event.sent_at,
-        ...about,
+        received_at: now,
+        idempotency_key,
+        user_agent,
+        referrer,
       }),
       time: event.sent_at,
       headers,

@@ -6,6 +6,7 @@ import { type Database, open, type RootDatabase } from 'lmdb'
 import { Flight } from './flight.ts'
 import { ANSWERS } from './idempotency.ts'
 import { LogTail } from './log-tail.ts'
+import { OwnPlaces } from './own-places.ts'
 import type { Claim, ClaimState, SeenEvents } from './seen.ts'
 import { sweep } from './sweep.ts'
 
@@ -60,10 +61,10 @@ export class LogIndex implements SeenEvents {
   readonly #seen: Database<number, string>
   readonly #checkpoint: Database<Checkpoint, string>
   readonly #tail: LogTail
-  /** In flight, or stored at that time and not yet in lmdb. */
+  /** In flight, or stored and not yet in lmdb: by a request here, or by another process at that time. */
   readonly #recent = new Map<string, Flight | number>()
-  /** Per partition: what this process appended and has not read back yet, by its place. */
-  readonly #own: Map<string, string>[] = []
+  /** Per partition. */
+  readonly #own: OwnPlaces[] = []
   #buffer: [key: string, time: number][] = []
   #moved = false
   #indexed = 0
@@ -117,11 +118,12 @@ export class LogIndex implements SeenEvents {
       const key = idOf(tenants[index] as string, id)
       const recent = this.#recent.get(key)
       if (recent === flight) return 'repeat'
-      if (recent instanceof Flight) {
+      if (recent instanceof Flight && recent.storedAt === undefined) {
         waiting.push([index, recent])
         return 'pending'
       }
-      if ((recent ?? this.#seen.get(key) ?? 0) > expired) return 'seen'
+      const at = recent instanceof Flight ? recent.storedAt : (recent ?? this.#seen.get(key))
+      if (at !== undefined && at > expired) return 'seen'
       this.#recent.set(key, flight)
       fresh.push(key)
       return 'fresh'
@@ -133,28 +135,24 @@ export class LogIndex implements SeenEvents {
         return states
       },
       stored: positions => {
-        this.#stored(fresh, positions)
-        flight.settle(true)
+        flight.settle(Date.now())
+        for (const [index, key] of fresh.entries()) this.#stored(key, positions[index] as Position)
       },
       failed: () => {
         for (const key of fresh) this.#recent.delete(key)
-        flight.settle(false)
+        flight.settle(0)
       },
     }
   }
 
-  #stored(keys: readonly string[], positions: readonly Position[]): void {
-    const now = Date.now()
-    for (const [index, key] of keys.entries()) {
-      const position = positions[index] as Position
-      this.#recent.set(key, now)
-      // Reading may have been quicker than the append's own answer; then nothing will come to take it out of memory.
-      if (this.#tail.hasRead(position)) this.#buffer.push([key, now])
-      else {
-        this.#own[position.partition] ??= new Map()
-        this.#own[position.partition]?.set(position.at, key)
-      }
+  #stored(key: string, position: Position): void {
+    // Reading may have been quicker than the append's own answer; then nothing will come to take it out of memory.
+    if (this.#tail.hasRead(position)) {
+      this.#buffer.push([key, Date.now()])
+      return
     }
+    this.#own[position.partition] ??= new OwnPlaces((a, b) => this.#transport.compare(a, b))
+    this.#own[position.partition]?.add(position, key)
   }
 
   /** Reads what the log has beyond the checkpoint, then keeps following it. */
@@ -195,11 +193,8 @@ export class LogIndex implements SeenEvents {
   #take(batch: readonly Received[]): Promise<void> | undefined {
     const oldest = Date.now() - this.#windowMs
     for (const record of batch) {
-      const { partition, at } = record.position
-      const own = this.#own[partition]
-      let key = own?.get(at)
-      if (key !== undefined) own?.delete(at)
-      else if (record.appendedAt > oldest && !record.headers?.some(([name]) => name === HEADERS.tick))
+      let key = this.#own[record.position.partition]?.take(record.position)
+      if (key === undefined && record.appendedAt > oldest && !record.headers?.some(([name]) => name === HEADERS.tick))
         key = this.#foreign(record)
       if (key !== undefined) this.#buffer.push([key, record.appendedAt])
     }
@@ -241,7 +236,7 @@ export class LogIndex implements SeenEvents {
       }
       await Promise.all(new Set(written))
       await this.#checkpoint.put(CHECKPOINT, { cluster: this.#transport.cluster, positions })
-      for (const [key] of entries) if (typeof this.#recent.get(key) === 'number') this.#recent.delete(key)
+      for (const [key] of entries) this.#written(key)
       this.#writeFault = undefined
     } catch (error) {
       await Promise.allSettled(written)
@@ -250,6 +245,12 @@ export class LogIndex implements SeenEvents {
       if (!this.#writeFault) this.#log?.warn({ err: error }, 'writing the index of event ids failed')
       this.#writeFault = error
     }
+  }
+
+  /** What is under way again, because its window is over, stays. */
+  #written(key: string): void {
+    const recent = this.#recent.get(key)
+    if (!(recent instanceof Flight) || recent.storedAt !== undefined) this.#recent.delete(key)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
