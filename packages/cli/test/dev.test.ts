@@ -1,4 +1,7 @@
+import { once } from 'node:events'
 import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { jsonLines, taken, temporary, Weft, weft } from './spawned.ts'
@@ -12,8 +15,10 @@ interface Places {
 
 const RULES = 'rules: [{ name: seen, kind: count, events: [page_view], count: 1, within: 1m }]\n'
 
-async function start(cwd: string, ...args: string[]): Promise<Weft & { places: Places }> {
-  const dev = new Weft(['dev', '--json', '--port', '0', ...args], { cwd, env: { LOG_LEVEL: 'warn' } })
+const start = (cwd: string, ...args: string[]) => startWith({}, cwd, ...args)
+
+async function startWith(env: NodeJS.ProcessEnv, cwd: string, ...args: string[]): Promise<Weft & { places: Places }> {
+  const dev = new Weft(['dev', '--json', '--port', '0', ...args], { cwd, env: { LOG_LEVEL: 'warn', ...env } })
   const [line] = await dev.says(/^\{"dashboard".*\}$/m)
   return Object.assign(dev, { places: JSON.parse(line) as Places })
 }
@@ -30,10 +35,10 @@ const event = (id: string) => ({
   payload: { elapsed_ms: 0, page: 'product' },
 })
 
-const post = (places: Places, id: string) =>
+const post = (places: Places, id: string, headers: Record<string, string> = {}) =>
   fetch(places.events[0] ?? '', {
     method: 'POST',
-    headers: { authorization: 'Bearer wk_aurora_demo', 'content-type': 'application/json' },
+    headers: { authorization: 'Bearer wk_aurora_demo', 'content-type': 'application/json', ...headers },
     body: JSON.stringify(event(id)),
   })
 
@@ -86,6 +91,33 @@ test('demo sessions play, and everybody who looks in from outside sees them', as
   expect(groups.find(row => row.group === 'weft.ingest')).toMatchObject({ members: 1 })
   expect(await stop(dev)).toBe(0)
   expect(dev.err).toBe('')
+})
+
+test('one trace leads from the event to the alert, and goes where OTEL_EXPORTER_OTLP_ENDPOINT says', async () => {
+  await using folder = await temporary()
+  await writeFile(path.join(folder.path, 'weft.yaml'), RULES)
+  const sent: Buffer[] = []
+  const collector = createServer(async (request, response) => {
+    for await (const chunk of request) sent.push(chunk)
+    response.end()
+  }).listen(0, '127.0.0.1')
+  await once(collector, 'listening')
+  try {
+    const { port } = collector.address() as AddressInfo
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`, OTEL_SERVICE_NAME: 'weft-under-test' }
+    await using dev = await startWith(env, folder.path, '--no-demo')
+    const trace = '0af7651916cd43dd8448eb211c80319c'
+    const answer = await post(dev.places, 'e1', { traceparent: `00-${trace}-b7ad6b7169203331-01` })
+    expect(answer.headers.get('traceparent')).toContain(trace)
+    expect((await alerts(dev.places)).alerts.length).toBe(1)
+    expect(await stop(dev)).toBe(0)
+    const spans = Buffer.concat(sent)
+    for (const name of ['weft-under-test', 'POST /v1/events', 'weft ingest', 'weft signal', 'alerts.publish'])
+      expect(spans.includes(name), name).toBe(true)
+    expect(spans.toString('hex').split(trace).length - 1).toBeGreaterThanOrEqual(4)
+  } finally {
+    collector.close()
+  }
 })
 
 test('--fresh begins with an empty store, and deletes nothing that is not a store', async () => {
