@@ -1,5 +1,5 @@
 import { type Events, entityKey } from '@weft/schema'
-import { bytes, HEADERS, header, type Received } from '@weft/transport'
+import { bytes, HEADERS, header, type Position, type Received } from '@weft/transport'
 import { MemoryState } from './memory-state.ts'
 import type { Stage, StageRecord, TopicName } from './stage.ts'
 import { type Item, isTick, type Lanes, walk } from './walk.ts'
@@ -21,8 +21,14 @@ export interface Driven {
   readonly entries: number
 }
 
-/** Runs stages without a transport: state lives in memory, values stay decoded. */
-export function drive(stages: Stage | readonly Stage[], { partition = 0 } = {}): Driven {
+/**
+ * Runs stages without a transport: state lives in memory, values stay decoded. The log takes a value when it was received,
+ * or at `logClock`.
+ */
+export function drive(
+  stages: Stage | readonly Stage[],
+  { partition = 0, logClock }: { partition?: number; logClock?: number } = {},
+): Driven {
   const all = [stages].flat()
   const topic = all[0]?.reads[0]
   if (!topic) throw new Error('nothing to drive: the first stage reads no topic')
@@ -47,7 +53,8 @@ export function drive(stages: Stage | readonly Stage[], { partition = 0 } = {}):
   const records = (name: string) => (outputs.get(name) ?? []).filter(item => !isTick(item)) as StageRecord<never>[]
 
   return {
-    feed: (...values) => run(values.map(value => recordOf(topic, value, partition, offset++))),
+    feed: (...values) =>
+      run(values.map(value => recordOf(topic, value, { partition, at: String(offset++) }, logClock))),
     tick: (tick, headers = {}) =>
       run([{ tick, headers: Object.entries(headers).map(([name, value]) => header(name, value)) }]),
     records,
@@ -64,19 +71,19 @@ export function drive(stages: Stage | readonly Stage[], { partition = 0 } = {}):
   }
 }
 
-function recordOf(topic: string, value: object, partition: number, offset: number): StageRecord {
+function recordOf(topic: string, value: object, position: Position, logClock?: number): StageRecord {
   const event = value as { store_id?: string; sent_at?: number; event_time?: number; received_at?: number }
   const time = event.sent_at ?? event.event_time ?? 0
   const key = event.store_id === undefined ? '' : entityKey(value as { store_id: string })
   const headers = event.store_id === undefined ? [] : [header(HEADERS.tenant, event.store_id)]
   const source: Received = {
     topic: { name: topic },
-    position: { partition, at: String(offset) },
+    position,
     key: bytes(key),
     value: null,
     time,
     headers,
-    appendedAt: time,
+    appendedAt: logClock ?? event.received_at ?? time,
   }
   return { topic, key, value, time, headers, source }
 }

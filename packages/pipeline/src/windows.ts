@@ -76,6 +76,24 @@ export class Windowed<Aggregate> {
     return late
   }
 
+  /**
+   * Adds what a shorter window held that has closed, so that records need to be counted in the shortest only. Its name
+   * must come before this one's, so that of two that close at once it is the first.
+   */
+  fold(
+    context: Timed,
+    { key, start, aggregate }: Closed<Aggregate>,
+    merge: (into: Aggregate, from: Aggregate) => void,
+  ) {
+    const schedule = context.schedule<Aggregate>()
+    for (const span of this.#assign(start)) {
+      const id = `${this.name}|${span.start.toString(36)}|${key}`
+      const into = schedule.get(span.end + this.#graceMs, id) ?? this.#create()
+      merge(into, aggregate)
+      schedule.set(span.end + this.#graceMs, id, into)
+    }
+  }
+
   /** The window that fell due; undefined if the entry is not one of these. */
   closed({ at, id, value }: Due): Closed<Aggregate> | undefined {
     if (!id.startsWith(`${this.name}|`)) return undefined

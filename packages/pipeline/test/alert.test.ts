@@ -1,5 +1,6 @@
 import type { Score } from '@weft/schema'
 import { header } from '@weft/transport'
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { alert, drive, parseRules } from '../src/index.ts'
 
@@ -223,4 +224,48 @@ test('all that is wrong with rules is told at once, with what would be right', (
       { name: 'a', kind: 'threshold', raise: 1 },
     ]),
   ).toThrow('a is taken')
+})
+
+test('longer windows hold what the shorter ones held and what was late for those, whatever arrives when', async () => {
+  const event = fc.record({
+    at: fc.integer({ min: 0, max: 100 * MINUTE }),
+    delay: fc.integer({ min: 0, max: 10 * MINUTE }),
+    user_id: fc.constantFrom('u1', 'u2'),
+    quarters: fc.integer({ min: 0, max: 4 }),
+  })
+  await fc.assert(
+    fc.asyncProperty(fc.array(event, { maxLength: 40 }), fc.integer({ min: 1, max: 9 }), async (events, size) => {
+      const stage = alerting({ name: 'high', kind: 'threshold', raise: 1, clear: 0 })
+      const arrived = events.toSorted((a, b) => a.at + a.delay - b.at - b.delay)
+      const scores = arrived.map(({ at, delay, user_id, quarters }) =>
+        scored(quarters / 4, at, { user_id, received_at: START + at + delay }),
+      )
+      for (let from = 0; from < scores.length; from += size) await stage.feed(...scores.slice(from, from + size))
+      await stage.tick(START + 5 * 60 * MINUTE)
+
+      const expected = new Map<string, { events: number; sum: number }>()
+      const late: string[] = []
+      for (const { sent_at, received_at, user_id, score } of scores) {
+        for (const [window, ms] of Object.entries({ '1m': MINUTE, '5m': 5 * MINUTE, '1h': 60 * MINUTE })) {
+          const start = Math.floor(sent_at / ms) * ms
+          const id = `aurora:${user_id} ${window} ${start}`
+          if (start + ms + GRACE <= received_at) late.push(`${window} ${start}`)
+          else {
+            const { events, sum } = expected.get(id) ?? { events: 0, sum: 0 }
+            expected.set(id, { events: events + 1, sum: sum + score })
+          }
+        }
+      }
+      const told = stage.written('alerts.analytics.v1')
+      const counted = told.map(each => [
+        `${each.entity} ${each.window} ${each.window_start}`,
+        { events: each.events, sum: each.score_sum },
+      ])
+      expect(counted).toHaveLength(expected.size)
+      expect(Object.fromEntries(counted)).toEqual(Object.fromEntries(expected))
+      const missed = stage.written('events.late.v1').map(each => `${each.window} ${each.window_start}`)
+      expect(missed.toSorted()).toEqual(late.toSorted())
+    }),
+    { numRuns: 100 },
+  )
 })

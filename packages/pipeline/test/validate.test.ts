@@ -53,7 +53,7 @@ const bad = {
 test.each(Object.entries(bad))(
   '%s: a bad event goes to the dead letters with its reason and origin',
   async (code, event) => {
-    const stage = drive(validate())
+    const stage = drive(validate(), { logClock: START })
     await stage.feed(event)
     expect(stage.written('events.validated.v1')).toEqual([])
     const [letter] = stage.written('events.dlq.v1')

@@ -1,19 +1,14 @@
-import type { Alert, AlertAnalytics, Score } from '@weft/schema'
+import type { Alert, Score } from '@weft/schema'
 import { HEADERS, header, headerOf } from '@weft/transport'
+import { Analytics } from '../analytics.ts'
 import { idOf, joined } from '../identity.ts'
 import { parseRules, type Rule } from '../rules.ts'
 import { type Context, type Stage, type StageRecord, stage } from '../stage.ts'
 import { RULES_HEADER } from '../ticks.ts'
 import { elapse, type Finding, nextChange, observe, type Watch } from '../watch.ts'
-import { tumbling, Windowed } from '../windows.ts'
+import type { Span } from '../windows.ts'
 
 type Out = 'alerts.v1' | 'alerts.analytics.v1' | 'events.late.v1'
-type Tally = Pick<
-  AlertAnalytics,
-  'store_id' | 'user_id' | 'alerts' | 'by_rule' | 'by_severity' | 'events' | 'scores' | 'score_sum' | 'score_max'
->
-
-const WINDOWS = { '1m': 60_000, '5m': 300_000, '1h': 3_600_000 }
 const DAY = 86_400_000
 /** Of the schedule's entries those that wake a session's watch. */
 const WAKE = 'wake|'
@@ -33,20 +28,7 @@ export interface AlertOptions {
  * never after the gateway took it: nobody's clock but our own can be ahead.
  */
 export function alert({ rules: initial = [], graceMs = 10_000, idleMs = DAY }: AlertOptions = {}): Stage {
-  const start = (): Tally => ({
-    store_id: '',
-    user_id: null,
-    alerts: 0,
-    by_rule: {},
-    by_severity: {},
-    events: 0,
-    scores: 0,
-    score_sum: 0,
-    score_max: 0,
-  })
-  const windows = Object.entries(WINDOWS).map(
-    ([name, ms]) => new Windowed({ name, assign: tumbling(ms), graceMs, create: start }),
-  )
+  const analytics = new Analytics(graceMs)
   const parsed = new Map<string, readonly Rule[]>()
 
   function rulesOf(context: Context<Out>): readonly Rule[] {
@@ -84,13 +66,13 @@ export function alert({ rules: initial = [], graceMs = 10_000, idleMs = DAY }: A
     const alone = { key: entity, headers: [header(HEADERS.tenant, store_id), ...trace] }
     context.emit('alerts.v1', value, { ...(from ?? alone), time })
     if (state === 'cleared') return
-    for (const window of windows) {
-      window.add(context, entity, time, tally => {
-        Object.assign(tally, { store_id, user_id, alerts: tally.alerts + 1 })
-        tally.by_rule[rule.name] = (tally.by_rule[rule.name] ?? 0) + 1
-        tally.by_severity[rule.severity] = (tally.by_severity[rule.severity] ?? 0) + 1
-      })
-    }
+    analytics.count(context, entity, time, tally => {
+      tally.store_id = store_id
+      tally.user_id = user_id
+      tally.alerts++
+      tally.by_rule[rule.name] = (tally.by_rule[rule.name] ?? 0) + 1
+      tally.by_severity[rule.severity] = (tally.by_severity[rule.severity] ?? 0) + 1
+    })
   }
 
   /** An entry no later than the watch's next change; one that comes too early looks again. */
@@ -117,16 +99,17 @@ export function alert({ rules: initial = [], graceMs = 10_000, idleMs = DAY }: A
       const watch = context.state<Watch>('watches').get(id) ?? newWatch(record)
       watch.seen = context.now
       watch.trace = headerOf(record, HEADERS.trace)
-      for (const window of windows) {
-        const late = window.add(context, key, time, tally => {
-          const { events, scores, score_sum, score_max } = tally
-          Object.assign(tally, { store_id, user_id, events: events + 1, scores: scores + 1 })
-          Object.assign(tally, { score_sum: score_sum + score, score_max: Math.max(score_max, score) })
-        })
-        for (const span of late) {
-          context.emit('events.late.v1', lateEvent(record, window.name, span, time, context.now, graceMs), record)
-          context.count('late')
-        }
+      const late = analytics.count(context, key, time, tally => {
+        tally.store_id = store_id
+        tally.user_id = user_id
+        tally.events++
+        tally.scores++
+        tally.score_sum += score
+        tally.score_max = Math.max(tally.score_max, score)
+      })
+      for (const missed of late) {
+        context.emit('events.late.v1', lateEvent(record, missed, time, context.now, graceMs), record)
+        context.count('late')
       }
       const event = { id: source_event_id, type: event_type, time, score }
       for (const found of observe(watch, event, rulesOf(context))) tell(found, watch, context, record)
@@ -144,16 +127,10 @@ export function alert({ rules: initial = [], graceMs = 10_000, idleMs = DAY }: A
         if (watch.wake <= due.at) watch.wake = Number.POSITIVE_INFINITY
         return keep(id, watch, context)
       }
-      for (const window of windows) {
-        const closed = window.closed(due)
-        if (!closed) continue
-        const { start, end, key: entity, aggregate } = closed
-        const analytics_id = idOf('analytics', entity, window.name, start)
-        const span = { window: window.name, window_start: start, window_end: end }
-        const value = { analytics_id, ...aggregate, session_id: null, entity, ...span }
-        const headers = [header(HEADERS.tenant, aggregate.store_id)]
-        context.emit('alerts.analytics.v1', value, { key: entity, time: start, headers })
-      }
+      const value = analytics.closed(context, due)
+      if (!value) return
+      const headers = [header(HEADERS.tenant, value.store_id)]
+      context.emit('alerts.analytics.v1', value, { key: value.entity, time: value.window_start, headers })
     },
 
     tick({ headers }, context) {
@@ -186,8 +163,7 @@ function newWatch({ key, value }: StageRecord<Score>): Watch {
 
 function lateEvent(
   record: StageRecord<Score>,
-  window: string,
-  span: { start: number; end: number },
+  { window, start, end }: Span & { readonly window: string },
   time: number,
   clock: number,
   graceMs: number,
@@ -202,11 +178,11 @@ function lateEvent(
     source_topic: record.topic,
     source_event_id,
     window,
-    window_start: span.start,
-    window_end: span.end,
+    window_start: start,
+    window_end: end,
     event_time: time,
     clock,
-    late_by_ms: clock - span.end - graceMs,
+    late_by_ms: clock - end - graceMs,
     payload: JSON.stringify(record.value),
   }
 }

@@ -1,4 +1,4 @@
-import { FEATURE_NAMES, type FeatureName } from '../feature-names.ts'
+import type { FeatureName } from '../feature-names.ts'
 import { idOf, joined } from '../identity.ts'
 import { addToSession, newSession, type Session } from '../session.ts'
 import { type Stage, stage } from '../stage.ts'
@@ -74,6 +74,5 @@ export function featuresOf(session: Session): Record<string, number> {
     returning: session.returning,
     traffic_source: session.traffic_source,
   }
-  const ordered = Object.fromEntries(FEATURE_NAMES.map(name => [name, seen[name]]))
-  return { ...ordered, events: session.events, carts: session.carts, purchases: session.purchases }
+  return { ...seen, events: session.events, carts: session.carts, purchases: session.purchases }
 }

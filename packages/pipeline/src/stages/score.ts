@@ -21,7 +21,8 @@ export const score = (model: Scorer): Stage =>
     ticksTo: 'signals.scores.v1',
 
     async processAll(records, context) {
-      const width = model.features.length
+      const names = [...model.features]
+      const width = names.length
       const rows = new Float32Array(records.length * width)
       for (const [row, record] of records.entries()) {
         for (const [column, name] of model.features.entries()) {
@@ -60,14 +61,13 @@ export const score = (model: Scorer): Stage =>
           { prediction_id, ...whose, ...score, ...from, updated_at: computed_at },
           record,
         )
-        const used = Object.fromEntries(model.features.map(name => [name, features[name]]))
         context.emit(
           'models.prediction.audit.v1',
           {
             audit_id: idOf('audit', prediction_id),
             ...whose,
             ...by,
-            features_used: JSON.stringify(used),
+            features_used: JSON.stringify(features, names),
             prediction: JSON.stringify({ score: rounded }),
             requested_at: computed_at,
             responded_at: computed_at,
