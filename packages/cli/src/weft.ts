@@ -1,6 +1,10 @@
 #!/usr/bin/env -S node --disable-warning=ExperimentalWarning
-import { endOnLostErrors } from './interrupt.ts'
-import { main } from './program.ts'
+import { enableCompileCache } from 'node:module'
+
+// Halves the time of a small command: its modules are stripped and compiled once, not each time.
+enableCompileCache()
+const { endOnLostErrors } = await import('./interrupt.ts')
+const { main } = await import('./program.ts')
 
 endOnLostErrors()
 process.exitCode = await main(process.argv.slice(2))
