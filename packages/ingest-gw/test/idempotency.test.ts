@@ -1,3 +1,4 @@
+import { Health } from '@weft/telemetry'
 import { WeftError } from '@weft/transport'
 import { describe, expect, test } from 'vitest'
 import { logged, pageView, send, world } from './fixture.ts'
@@ -38,6 +39,18 @@ describe('an event id', () => {
     const event = pageView({ event_id: 'later' })
     expect((await send(it.url, event)).status).toBe(202)
     await expect.poll(async () => (await send(it.url, event)).status).toBe(202)
+  })
+
+  test('is held in memory only until it was read back and indexed', async () => {
+    const health = new Health()
+    await using it = await world({ health })
+    for (let n = 0; n < 20; n++)
+      await Promise.all(
+        [1, 2, 3].map(k => send(it.url, [pageView(), pageView({ event_id: `m-${n}-${k}`, user_id: `u-${k}` })])),
+      )
+    const held = async () => (await health.ready()).checks['ingest-gw']?.detail
+    await expect.poll(held, { timeout: 10_000 }).toBe('0 event ids in memory')
+    expect((await send(it.url, pageView({ event_id: 'm-7-2' }))).status).toBe(200)
   })
 
   test('whose append failed is told as 503 to all who wait, and may be sent again', async () => {

@@ -68,6 +68,20 @@ describe('HTTPS', () => {
     expect(await readFile(file, 'utf8')).toBe(kept)
   })
 
+  test('answers bad input over HTTP/2 as over HTTP/1.1', async () => {
+    await using it = await world({ https: { port: 0 }, http: false, limits: { maxBodyBytes: 1000 } })
+    const { https = '', certificate } = it.gateway
+    for (const [body, status, code] of [
+      ['{"type"', 400, 'malformed_json'],
+      ['', 400, 'empty_body'],
+      ['x'.repeat(100_000), 413, 'body_too_large'],
+    ] as const) {
+      const answer = await overHttp2(https, certificate, body)
+      answer.end()
+      expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([status, code])
+    }
+  })
+
   test('takes a certificate of its own', async () => {
     await using other = await world({ https: { port: 0 } })
     const pem = await readFile(join(other.directory, 'gateway', 'certificate', 'localhost.pem'))
@@ -208,6 +222,8 @@ describe('from outside one sees', () => {
         socket.on('close', () => resolve(answer))
         socket.on('error', reject)
       })
+    const path = await raw('GET /%ff HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n')
+    expect(path).toMatch(/^HTTP\/1\.1 400 [\s\S]+"code":"invalid_request"/)
     expect(await raw('NOT HTTP AT ALL\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 [\s\S]+"code":"invalid_request"/)
     expect(await raw(`GET / HTTP/1.1\r\nx: ${'x'.repeat(40_000)}\r\n\r\n`)).toMatch(
       /^HTTP\/1\.1 431 [\s\S]+"code":"headers_too_large"/,
