@@ -69,7 +69,7 @@ async function underFire(store: Store, mode: string, kills: number, random: () =
 }
 
 test('a pipeline that is killed again and again leaves what an undisturbed one leaves, byte for byte', {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   const seed = Date.now() % 1_000_000
   console.log(`crash seed ${seed}`)
@@ -111,7 +111,7 @@ test('a pipeline that is killed again and again leaves what an undisturbed one l
   expect(await contents(store.transport, 'alerts.v1')).not.toHaveLength(0)
 })
 
-test('without a transaction the same kills leave duplicates: the check can fail', { timeout: 120_000 }, async () => {
+test('without a transaction the same kills leave duplicates: the check can fail', { timeout: 240_000 }, async () => {
   const seed = Date.now() % 1_000_000
   console.log(`crash seed ${seed}`)
   const random = randomOf(seed)

@@ -24,7 +24,7 @@ const rules = parseRules([
 ])
 
 test('replaying all 12,330 sessions gives the same bytes on every topic, fused or split', {
-  timeout: 300_000,
+  timeout: 600_000,
 }, async () => {
   const catalogue = await loadCatalogue()
   await using scorer = await loadScorer()
