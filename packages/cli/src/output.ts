@@ -81,6 +81,7 @@ export function progress(describe: () => string, { quiet = false }: { quiet?: bo
     [Symbol.dispose]() {
       clearInterval(timer)
       if (shown && isTTY) process.stderr.write('\r\u001b[2K')
+      shown = false
     },
   }
 }
