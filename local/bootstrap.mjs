@@ -45,19 +45,28 @@ const hash = (...files) => {
 
 const seconds = since => `${((Date.now() - since) / 1000).toFixed(1)} s`
 
-/** Runs to the end with this terminal, saying every few seconds that it is still at it; resolves to the exit code. */
+/**
+ * Runs to the end with this terminal; resolves to the exit code. An installation says every few seconds that it is
+ * still at it, and when it was interrupted ends soon and counts as that, whatever it makes of it.
+ */
 function run(file, args, { still, ...options } = {}) {
   const began = Date.now()
   const child = spawn(file, args, { cwd: root, stdio: 'inherit', ...options })
   const timer = still && setInterval(() => say(`${still}, ${seconds(began)} so far`), 5_000)
-  const pass = signal => child.kill(signal)
+  let asked
+  const pass = signal => {
+    child.kill(signal)
+    if (!asked && still) setTimeout(() => child.kill('SIGKILL'), 2_000).unref()
+    asked ??= signal
+  }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, pass)
   return new Promise((resolve, reject) => {
     child.once('error', reject)
     child.once('exit', (code, signal) => {
       clearInterval(timer)
       for (const each of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.off(each, pass)
-      resolve(signal ? 128 + constants.signals[signal] : code)
+      const ended = still && asked ? asked : signal
+      resolve(ended ? 128 + constants.signals[ended] : code)
     })
   })
 }
@@ -168,12 +177,13 @@ async function install(node, want) {
   if (!process.stderr.isTTY) flags.push('--reporter=append-only')
   say('installing the dependencies')
   const began = Date.now()
+  const still = 'installing the dependencies'
   const own = !machinePnpm(dependencies.pnpm)
   const pnpm = own && path.join(await toolchain(), 'node_modules', 'pnpm', 'bin', 'pnpm.cjs')
   const env = { ...process.env, PATH: `${path.dirname(node)}${path.delimiter}${process.env.PATH ?? ''}` }
   const code = own
-    ? await run(node, [pnpm, ...flags], { env })
-    : await run('pnpm', flags, { env, shell: process.platform === 'win32' })
+    ? await run(node, [pnpm, ...flags], { env, still })
+    : await run('pnpm', flags, { env, still, shell: process.platform === 'win32' })
   if (code !== 0) {
     if (code > 128) process.exit(code)
     const { bavail, bsize } = statfsSync(root)

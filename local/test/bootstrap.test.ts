@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -102,6 +102,27 @@ test('a signal is passed on, and the end waited for', async () => {
   while (!out().includes('"wait"')) await once(child.stdout as NodeJS.EventEmitter, 'data')
   child.kill('SIGTERM')
   expect(await once(child, 'close')).toEqual([0, null])
+})
+
+test('an installation that is interrupted ends with that, also when pnpm will not', async () => {
+  const folder = path.join(root, 'stubborn')
+  await mkdir(folder)
+  const { dependencies } = JSON.parse(await readFile(path.join(root, 'local/toolchain/package.json'), 'utf8'))
+  const script = `#!${process.execPath}
+if (process.argv[2] === '--version') console.log('${dependencies.pnpm}')
+else {
+  process.on('SIGINT', () => console.log('no'))
+  console.log('at it')
+  setInterval(() => {}, 1000)
+}
+`
+  await writeFile(path.join(folder, 'pnpm'), script, { mode: 0o755 })
+  await lockfile('# changed again\n')
+  const { child, out, err } = start(['weft', 'say'], { PATH: `${folder}${path.delimiter}${process.env.PATH}` })
+  while (!out().includes('at it')) await once(child.stdout as NodeJS.EventEmitter, 'data')
+  child.kill('SIGINT')
+  expect(await once(child, 'close')).toEqual([130, null])
+  expect(err()).toBe('weft: installing the dependencies\n')
 })
 
 test('an installation that fails is one clear sentence after its own words', async () => {
