@@ -56,6 +56,9 @@ export const DEFAULT_TASKS: Readonly<Record<string, readonly string[]>> = {
   action: ['intervene', 'settle'],
 }
 
+/** Runs beside the tasks that issue commands. */
+const DELIVERY = 'delivery'
+
 export interface PipelineOptions extends Omit<StagesOptions, 'rules'> {
   readonly transport: Transport
   readonly catalogue: Catalogue
@@ -92,10 +95,10 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
   const stack = new AsyncDisposableStack()
   try {
     const running = new Map<string, Running>()
-    const started = (name: string, member: Running, stages = [name]) => {
+    const started = (name: string, member: Running, stages = [name], patienceMs = stalledMs) => {
       running.set(name, stack.use(member))
       stack.defer(showLag(stages, member))
-      const forget = health?.add(`pipeline ${name}`, stalled(member, stalledMs))
+      const forget = health?.add(`pipeline ${name}`, stalled(member, patienceMs))
       if (forget) stack.defer(forget)
     }
     for (const task of tasks) {
@@ -111,7 +114,9 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
     }
     if (tasks.some(({ stages }) => stages.some(({ writes }) => writes.includes('interventions.commands.v1')))) {
       const deliver = options.deliver ?? toLog(log)
-      started('delivery', await startDelivery({ transport, catalogue, deliver, ...(retry && { retry }) }))
+      const worker = await startDelivery({ transport, catalogue, deliver, ...(retry && { retry }) })
+      // All attempts at somebody else's server that does not answer are no reason to start ours anew.
+      started(DELIVERY, worker, [DELIVERY], 10 * stalledMs)
     }
     const first = tasks.find(task => inputsOf(task).includes('events.raw.v1'))
     const reader = first && running.get(first.name)
@@ -135,6 +140,7 @@ export function tasksOf(config: Readonly<Record<string, readonly string[]>>, sta
   const faults: string[] = []
   const used = new Map<string, string>()
   const tasks = Object.entries(config).map(([name, names]) => {
+    if (name === DELIVERY) faults.push(`tasks/${name}: is the delivery worker's name, expected another`)
     if (!/^[\w-]+$/.test(name)) faults.push(`tasks/${name}: expected a name of letters, digits, _ and -`)
     if (names.length === 0)
       faults.push(`tasks/${name}: has no stages, expected some of ${[...known.keys()].join(', ')}`)

@@ -201,9 +201,9 @@ test('health, lag and counts tell of the tasks', async () => {
 
 test('a configuration of tasks that makes no sense is refused with every fault', async () => {
   await using store = await temporaryStore(catalogue)
-  const tasks = { ingest: ['validate', 'enrihc'], again: ['validate'], 'no name': [] }
+  const tasks = { ingest: ['validate', 'enrihc'], again: ['validate'], 'no name': [], delivery: ['settle'] }
   await expect(pipelineOn(store, { tasks })).rejects.toThrow(
-    /enrihc is no stage.*validate runs in task ingest already.*no name: expected a name.*no name: has no stages/s,
+    /enrihc is no stage.*validate runs in task ingest already.*no name: expected a name.*no name: has no stages.*delivery: is the delivery worker's name/s,
   )
   await expect(pipelineOn(store, { tasks: { back: ['enrich', 'validate'] } })).rejects.toThrow('move validate up')
 })
