@@ -3,6 +3,7 @@ import { mkdirSync, realpathSync } from 'node:fs'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { type SchemaRef, WeftError } from '../transport.ts'
 import { Committer } from './committer.ts'
+import { checkFile } from './file-check.ts'
 import { Janitor } from './janitor.ts'
 import { KEY, logKey, offsetOf } from './keys.ts'
 import { Session } from './session.ts'
@@ -57,7 +58,7 @@ export class Store {
   readonly #schemaIds = new Map<string, Map<number, number>>()
   #users = 0
 
-  /** Opens or creates. INVALID if the store was written by a newer version. */
+  /** Opens or creates. INVALID if the store was written by a newer version, or its file is damaged. */
   static async open(directory: string): Promise<Store> {
     mkdirSync(directory, { recursive: true })
     const path = realpathSync(directory)
@@ -69,7 +70,10 @@ export class Store {
       if (open_.get(path) === opening) open_.delete(path)
       opening = open_.get(path)
     }
-    opening = Promise.resolve().then(() => new Store(path))
+    opening = Promise.resolve().then(() => {
+      checkFile(path)
+      return new Store(path)
+    })
     open_.set(path, opening)
     try {
       const store = await opening
