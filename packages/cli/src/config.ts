@@ -102,7 +102,18 @@ function parseYaml(file: string, text: string): { file: string; value: Record<st
     }))
     return { file, value: {}, wrong }
   }
-  const value: unknown = document.toJS() ?? {}
+  let value: unknown
+  try {
+    value = document.toJS() ?? {}
+    // A value that is part of itself has no text.
+    JSON.stringify(value)
+  } catch {
+    return {
+      file,
+      value: {},
+      wrong: [{ at: '(document)', what: 'its aliases (*name) are too many or lead in a circle' }],
+    }
+  }
   if (typeof value === 'object' && !Array.isArray(value))
     return { file, value: value as Record<string, unknown>, wrong: [] }
   return {

@@ -72,6 +72,13 @@ rules: [{ name: a, kind: threshold, raise: 2 }]`)
   ])
 })
 
+test('aliases that lead in a circle or blow up are a fault', async () => {
+  const wrong = { code: 2, lines: ['  (document): its aliases (*name) are too many or lead in a circle'] }
+  expect(await faults('rules: &a [*a]')).toEqual(wrong)
+  const bomb = Array.from({ length: 9 }, (_, n) => `r${n}: &r${n} [${Array(9).fill(n ? `*r${n - 1}` : 'x')}]`)
+  expect(await faults(bomb.join('\n'))).toEqual(wrong)
+})
+
 test('a file that is not YAML is told with its lines', async () => {
   const { lines } = await faults('dev:\n  port: [7070\nlog: x')
   expect(lines[0]).toMatch(/^ {2}line \d+: is not YAML: /)
