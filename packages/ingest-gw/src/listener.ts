@@ -36,9 +36,16 @@ export async function buildListener(options: ListenerOptions): Promise<FastifyIn
     clientErrorHandler,
     frameworkErrors: faultHandler(options.log) as never,
   }
+  // Node takes the larger of the two for the whole request, so the headers' must be told as well.
+  const timeouts = {
+    requestTimeout: requestTimeoutMs,
+    headersTimeout: requestTimeoutMs,
+    connectionsCheckingInterval: Math.min(5000, requestTimeoutMs),
+  }
+  const https = { allowHTTP1: true, ...timeouts, ...certificate }
   const app = (certificate
-    ? Fastify({ ...common, http2: true, http2SessionTimeout: 72_000, https: { allowHTTP1: true, ...certificate } })
-    : Fastify(common)) as unknown as FastifyInstance
+    ? Fastify({ ...common, http2: true, http2SessionTimeout: 72_000, https })
+    : Fastify({ ...common, http: timeouts })) as unknown as FastifyInstance
 
   app.decorateRequest('call', undefined)
   app.decorateRequest('traceparent', '')

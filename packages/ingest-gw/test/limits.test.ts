@@ -1,3 +1,6 @@
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { registry } from '@weft/telemetry'
 import { headerOf, WeftError } from '@weft/transport'
 import { describe, expect, test } from 'vitest'
 import { DrainRate } from '../src/drain-rate.ts'
@@ -71,6 +74,26 @@ describe('bytes in flight', () => {
       drain.took(1000, at, at + 1000)
     }
     expect(drain.bytesPerSecond).toBeGreaterThan(1900)
+  })
+
+  test('are given back when a body never arrives, or whoever sends it goes away', async () => {
+    await using it = await world({ limits: { maxInFlightBytes: 1_000_000, requestTimeoutMs: 300 } })
+    const port = Number(new URL(it.url).port)
+    const head =
+      'POST /v1/events HTTP/1.1\r\nhost: a\r\nx-write-key: wk_aurora_test\r\ncontent-type: application/json\r\n' +
+      'content-length: 400000\r\n\r\n{'
+    const stuck = () => {
+      const socket = connect(port, '127.0.0.1', () => socket.write(head))
+      const answer = text(socket).catch(() => 'gone')
+      return { socket, answer }
+    }
+    const [slow, gone] = [stuck(), stuck()]
+    await expect.poll(async () => (await send(it.url, large(0).concat(large(1)))).status).toBe(202)
+    gone.socket.destroy()
+    expect(await slow.answer).toMatch(/^HTTP\/1\.1 408 [\s\S]+"code":"request_timeout"/)
+    const held = async () => (await registry.getSingleMetric('weft_ingest_bytes_in_flight')?.get())?.values[0]?.value
+    await expect.poll(held).toBe(0)
+    expect(await gone.answer).toBe('gone')
   })
 
   test("of one tenant's flood neither refuse another's event nor hold it up", async () => {
