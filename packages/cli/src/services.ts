@@ -32,9 +32,13 @@ export async function loadForDevelopment(load: LoadOptions): Promise<Config> {
   return { ...config, ...(rules && { rules }) }
 }
 
-/** The pipeline with the alert rules of the file, which it follows. */
-export async function pipeline({ config, transport, catalogue, health }: Ground, load: LoadOptions) {
-  const { defaultModel, loadScorer, parseRules, startPipeline, toWebhook } = await import('@weft/pipeline')
+/** The pipeline with the alert rules of the file, which it follows. Without a webhook, deliveries are log lines of a level. */
+export async function pipeline(
+  { config, transport, catalogue, health }: Ground,
+  load: LoadOptions,
+  { deliveries = 'info' }: { deliveries?: 'info' | 'debug' } = {},
+) {
+  const { defaultModel, loadScorer, parseRules, startPipeline, toLog, toWebhook } = await import('@weft/pipeline')
   const { tasks, modelFile, tickMs, graceMs, interventions, webhook } = config.pipeline
   const log = logger('pipeline')
   await using stack = new AsyncDisposableStack()
@@ -54,7 +58,7 @@ export async function pipeline({ config, transport, catalogue, health }: Ground,
       ...(tickMs && { tickMs }),
       ...(graceMs && { graceMs }),
       ...(interventions && { interventions }),
-      ...(webhook && { deliver: toWebhook(webhook) }),
+      deliver: webhook ? toWebhook(webhook) : toLog({ info: (details, message) => log[deliveries](details, message) }),
     }),
   )
   const owned = stack.move()

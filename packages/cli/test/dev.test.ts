@@ -93,6 +93,19 @@ test('demo sessions play, and everybody who looks in from outside sees them', as
   expect(dev.err).toBe('')
 })
 
+test('what a demo sets off leaves the screen as it is', async () => {
+  await using folder = await temporary()
+  const interventions = 'pipeline: { interventions: [{ rule: seen, type: email, cooldownMs: 1 }] }\n'
+  await writeFile(path.join(folder.path, 'weft.yaml'), RULES + interventions)
+  const args = ['dev', '--json', '--port', '0', '--speed', '3000']
+  await using dev = new Weft(args, { cwd: folder.path, env: { LOG_LEVEL: 'info' } })
+  await dev.says(/^\{"dashboard".*\}$/m)
+  const delivered = await weft(folder.path, ['tail', 'interventions.results.v1', '--from', 'earliest', '-f', '-n', '2'])
+  expect(delivered.code).toBe(0)
+  expect(await stop(dev)).toBe(0)
+  expect(dev.err).toBe('')
+})
+
 test('one trace leads from the event to the alert, and goes where OTEL_EXPORTER_OTLP_ENDPOINT says', async () => {
   await using folder = await temporary()
   await writeFile(path.join(folder.path, 'weft.yaml'), RULES)

@@ -94,12 +94,13 @@ async function start(options: Options, { config, load, folder, json }: Setup): P
   step = 'starting the gateway'
   const events = stack.use(await gateway(loopback(ground), { httpPort: after(1), port: after(2) }))
   step = 'starting the pipeline'
-  const { done } = stack.use(await pipeline(ground, load))
+  const isPlaying = options.demo && config.dev.demo
+  // What the demo sets off would push the addresses off the screen.
+  const { done } = stack.use(await pipeline(ground, load, { deliveries: isPlaying ? 'debug' : 'info' }))
   const onError = (err: unknown) => log.warn({ err }, 'metrics could not be appended')
   stack.use(publishMetrics(transport, catalogue, 'weft', { onError }))
 
   const speed = options.speed ?? config.dev.speed
-  const isPlaying = options.demo && config.dev.demo
   if (isPlaying) {
     const playing = new AbortController()
     const played = play({
