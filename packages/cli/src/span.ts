@@ -4,7 +4,7 @@ import { milliseconds } from './output.ts'
 
 /** What --from and --to take, for help texts. */
 export const PLACES =
-  'earliest, latest, a time (2026-11-21T07:00Z, 10m ago as "10m", epoch ms) or positions (0:15,3:22)'
+  'earliest, latest, a time (2026-11-21T07:00Z, 10m ago as "10m", epoch ms) or partitions with positions (0:15,3:22)'
 
 /** INVALID usage for anything that is not a place in a topic. */
 export function parsePlace(text: string, now = Date.now()): From {
@@ -21,6 +21,10 @@ export function parsePlace(text: string, now = Date.now()): From {
   if (!Number.isFinite(time)) throw new Exit(EXIT.usage, `"${text}" is not a place in a topic: expected ${PLACES}`)
   return { time }
 }
+
+/** The partitions that a place speaks of: those of its positions, else undefined for all. */
+export const partitionsOf = (place: From): readonly number[] | undefined =>
+  typeof place === 'object' && 'after' in place ? place.after.map(({ partition }) => partition) : undefined
 
 /** The last position of each partition before a place, the end of the log at the moment for `latest`. */
 export async function endsAt(transport: Transport, topic: Topic, place: From): Promise<readonly Position[]> {
@@ -48,8 +52,10 @@ export async function* spanOf(
   }: { from: From; ends: readonly Position[]; signal: AbortSignal; idleMs?: number },
 ): AsyncGenerator<readonly Received[]> {
   const starts = await transport.admin.positions(topic, from)
+  const named = partitionsOf(from)
   const open = new Map<number, Position>()
   for (const end of ends) {
+    if (named && !named.includes(end.partition)) continue
     const start = starts.find(each => each.partition === end.partition)
     if (!start || transport.compare(start, end) < 0) open.set(end.partition, end)
   }

@@ -165,6 +165,9 @@ describe('weft tail', () => {
     const from = `${first?.partition}:${first?.at}`
     const after = await weft(cwd, ['tail', 'tracking.metrics.v1', '--json', '-k', 'odd', '--from', from])
     expect(jsonLines(after.out)).toEqual(all.slice(1))
+    // Of both services, which are in different partitions, only the one whose partition was named.
+    const named = await weft(cwd, ['tail', 'tracking.metrics.v1', '--json', '--from', from])
+    expect(jsonLines(named.out).map(({ key }) => key)).toEqual(Array(jsonLines(after.out).length).fill('odd'))
     const none = await weft(cwd, ['tail', 'tracking.metrics.v1', '--from', '2999-01-01'])
     expect(none).toMatchObject({ code: 0, out: '' })
     const wrong = await weft(cwd, ['tail', 'tracking.metrics.v1', '--from', 'yesterday-ish'])

@@ -5,7 +5,7 @@ import { connect, shared } from '../connect.ts'
 import { interruption } from '../interrupt.ts'
 import { print, printJson } from '../output.ts'
 import { isTick, type Shown, show } from '../records.ts'
-import { endsAt, existing, PLACES, parsePlace, spanOf } from '../span.ts'
+import { endsAt, existing, PLACES, parsePlace, partitionsOf, spanOf } from '../span.ts'
 
 interface Options {
   readonly key?: string
@@ -52,8 +52,9 @@ Examples:
       const { transport, catalogue } = connection
       const topic = await existing(transport, name, catalogue.topics.keys())
       const from = parsePlace(options.from ?? (options.follow ? 'latest' : 'earliest'))
+      const partitions = partitionsOf(from)
       const batches = options.follow
-        ? transport.read(topic, { from, signal: stop.signal })
+        ? transport.read(topic, { from, signal: stop.signal, ...(partitions && { partitions }) })
         : spanOf(transport, topic, { from, ends: await endsAt(transport, topic, 'latest'), signal: stop.signal })
       let left = options.limit ?? Number.POSITIVE_INFINITY
       for await (const batch of batches) {
