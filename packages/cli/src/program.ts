@@ -59,7 +59,7 @@ export async function main(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
     const { sentence, code } = explain(error)
-    process.stderr.write(`${styleText('red', 'weft:')} ${sentence}\n`)
+    process.stderr.write(`${styleText('red', 'weft:', { stream: process.stderr })} ${sentence}\n`)
     if (process.env.LOG_LEVEL === 'debug' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
     return code
   }

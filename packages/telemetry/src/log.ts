@@ -23,8 +23,9 @@ export function pretty(line: string): string {
   )
   if (err) details.push(level >= 50 && err.stack ? err.stack : (err.message ?? String(err)))
   const clock = new Date(time).toTimeString().slice(0, 8)
-  const head = `${styleText('gray', clock)} ${styleText(style, name.padEnd(5))} ${styleText('cyan', service ?? '')} ${msg}`
-  return `${details.length ? `${head} ${styleText('gray', details.join(' '))}` : head}\n`
+  const paint = (colour: typeof style, text: string) => styleText(colour, text, { stream: process.stderr })
+  const head = `${paint('gray', clock)} ${paint(style, name.padEnd(5))} ${paint('cyan', service ?? '')} ${msg}`
+  return `${details.length ? `${head} ${paint('gray', details.join(' '))}` : head}\n`
 }
 
 let shared: DestinationStream | undefined
