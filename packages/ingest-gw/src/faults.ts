@@ -60,6 +60,8 @@ export function faultHandler(log: FaultLog | undefined) {
       request.span?.recordException(error as Error)
     }
     problems.inc({ code })
+    // Fastify closes the connection behind a body that is too large; HTTP/2 has no such header.
+    if (request.raw.httpVersionMajor === 2) reply.removeHeader('connection')
     if (status === 401) reply.header('www-authenticate', 'Bearer realm="weft"')
     if (code === 'unsupported_encoding') reply.header('accept-encoding', ENCODINGS)
     if (code === 'unsupported_media_type') reply.header('accept-post', 'application/json, application/x-ndjson')
