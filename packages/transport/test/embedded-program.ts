@@ -5,7 +5,7 @@ import { bytes, openEmbedded, text } from '../src/index.ts'
 
 /**
  * A process beside the test's own, over the same store: `node embedded-program.ts URL WHAT`. It answers lines with lines.
- * WHAT: `append` numbers until killed; `member` of group "g"; `calls` does what it is told.
+ * WHAT: `append` numbers until killed; `exit` in the midst of them; `member` of group "g"; `calls` does what it is told.
  */
 const [url, what] = process.argv.slice(2) as [string, string]
 const say = (...words: unknown[]) => void process.stdout.write(`${JSON.stringify(words)}\n`)
@@ -29,6 +29,15 @@ const commands: Record<string, (argument: string) => unknown> = {
   },
 }
 
+/** Keeps the event loop and the store busy, then exits. */
+async function flood(): Promise<void> {
+  for (let i = 0; ; i++) {
+    await append(`${i}`)
+    for (const until = performance.now() + 2; performance.now() < until; );
+    if (i === 10) process.exit(3)
+  }
+}
+
 function inodeOf(fd: number): number | undefined {
   try {
     return fstatSync(fd).ino
@@ -37,6 +46,7 @@ function inodeOf(fd: number): number | undefined {
   }
 }
 
+if (what === 'exit') for (let i = 0; i < 8; i++) void flood()
 if (what === 'append') for (let i = 0; ; i++) await append(`${process.pid}.${i}`).then(() => say('appended', i))
 if (what === 'member') {
   await transport.subscribe(topic, { group: 'g' }, ({ value }) => say('handled', text(value as Uint8Array)))

@@ -1,10 +1,10 @@
 import { partitionOf } from '../partitioner.ts'
 import type { AppendOptions, Message, Topic } from '../transport.ts'
 import { type Chunk, check, encode } from './batch.ts'
-import type { WriteTransaction } from './committer.ts'
 import { checkPartition } from './reader.ts'
 import type { Store } from './store.ts'
 import type { TopicEntry, Topics } from './topics.ts'
+import type { WriteTransaction } from './write-transaction.ts'
 
 /** Keyless messages go to one partition this many at a time. */
 const STICKY = 64

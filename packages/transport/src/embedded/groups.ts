@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { backoff, pause } from '../backoff.ts'
 import { type From, type SubscribeOptions, WeftError } from '../transport.ts'
-import type { WriteTransaction } from './committer.ts'
 import { after, KEY } from './keys.ts'
 import { startOf } from './reader.ts'
 import type { Process } from './session.ts'
 import type { Store } from './store.ts'
 import type { TopicEntry } from './topics.ts'
 import { groupKey } from './watch.ts'
+import type { WriteTransaction } from './write-transaction.ts'
 
 export interface MemberRecord extends Process {
   readonly id: string
@@ -212,7 +212,7 @@ export class Member {
 
   #members(): MemberRecord[] {
     const prefix = KEY.member(this.#group, '')
-    return [...this.#store.entries<MemberRecord>(prefix, after(prefix))].map(({ value }) => value)
+    return this.#store.entries<MemberRecord>(prefix, after(prefix))
   }
 
   #isLive(member: MemberRecord): boolean {

@@ -79,13 +79,16 @@ export class Janitor {
 
   /** Looks without writing: a store where nothing is to do stays at rest. */
   #due(asked: boolean): { entry: TopicEntry; partition: number }[] {
-    return [...this.#store.entries<TopicEntry>(Buffer.from('t'), Buffer.from('u'))].flatMap(({ value: entry }) =>
-      Array.from({ length: entry.spec.partitions }, (_, partition) => ({ entry, partition })).filter(({ partition }) =>
-        entry.spec.cleanup === 'compact'
-          ? isDirty(this.#store, entry.id, partition, this.tombstoneMs, asked)
-          : this.#doomed(entry, partition, 1).length > 0,
-      ),
-    )
+    return this.#store
+      .entries<TopicEntry>(Buffer.from('t'), Buffer.from('u'))
+      .flatMap(entry =>
+        Array.from({ length: entry.spec.partitions }, (_, partition) => ({ entry, partition })).filter(
+          ({ partition }) =>
+            entry.spec.cleanup === 'compact'
+              ? isDirty(this.#store, entry.id, partition, this.tombstoneMs, asked)
+              : this.#doomed(entry, partition, 1).length > 0,
+        ),
+      )
   }
 
   /** False if another live process has it, unless it is `asked` for: then it is taken over. */
@@ -102,17 +105,18 @@ export class Janitor {
 
   async #expire(entry: TopicEntry, partition: number): Promise<Maintenance> {
     const total = { records: 0, bytes: 0 }
-    for (let more = true; more && !this.#closing.signal.aborted; )
-      more = await this.#store.committer.commit(transaction => {
+    for (let more = true; more && !this.#closing.signal.aborted; ) {
+      const removed = await this.#store.committer.commit(transaction => {
         const doomed = this.#doomed(entry, partition, STEP_BATCHES)
-        if (doomed.length === 0) return false
         const bytes = doomed.reduce((sum, batch) => sum + batch.size, 0)
         for (const { base } of doomed) transaction.removeBatch(entry.id, partition, base)
-        transaction.shrink(entry.id, partition, bytes, doomed.at(-1)?.next)
-        total.records += doomed.reduce((sum, batch) => sum + batch.count, 0)
-        total.bytes += bytes
-        return doomed.length === STEP_BATCHES
+        if (doomed.length > 0) transaction.shrink(entry.id, partition, bytes, doomed.at(-1)?.next)
+        return { batches: doomed.length, records: doomed.reduce((sum, batch) => sum + batch.count, 0), bytes }
       })
+      total.records += removed.records
+      total.bytes += removed.bytes
+      more = removed.batches === STEP_BATCHES
+    }
     return total
   }
 

@@ -8,6 +8,7 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
@@ -30,7 +31,7 @@ export interface Process {
 export class Session {
   readonly process: Process
   readonly #folder: string
-  readonly #path: string
+  readonly path: string
   readonly #members = new Set<string>()
   #file: number | undefined
   #timer: NodeJS.Timeout | undefined
@@ -39,7 +40,7 @@ export class Session {
   constructor(directory: string) {
     this.#folder = join(directory, 'sessions')
     const session = randomUUID()
-    this.#path = join(this.#folder, session)
+    this.path = join(this.#folder, session)
     this.process = { session, pid: process.pid, started: startOf(process.pid), namespace: namespaceOf() }
   }
 
@@ -65,11 +66,11 @@ export class Session {
   /** Replaces the file, so that nobody reads half a list. */
   #list(): void {
     mkdirSync(this.#folder, { recursive: true })
-    const temporary = `${this.#path}.new`
+    const temporary = `${this.path}.new`
     writeFileSync(temporary, Buffer.concat([now(), Buffer.from([...this.#members].join(' '))]))
     if (this.#file !== undefined) closeSync(this.#file)
-    renameSync(temporary, this.#path)
-    this.#file = openSync(this.#path, 'r+')
+    renameSync(temporary, this.path)
+    this.#file = openSync(this.path, 'r+')
   }
 
   #beat = (): void => {
@@ -97,8 +98,7 @@ export class Session {
   sweep(): void {
     for (const name of readdirSync(this.#folder)) {
       const path = join(this.#folder, name)
-      const age = monotonic() - readFileSync(path).readDoubleLE(0)
-      if (age > FORGOTTEN || age < -1000) rmSync(path, { force: true })
+      if (Date.now() - statSync(path).mtimeMs > FORGOTTEN) rmSync(path, { force: true })
     }
   }
 
@@ -108,7 +108,7 @@ export class Session {
     if (this.#file === undefined) return
     closeSync(this.#file)
     this.#file = undefined
-    rmSync(this.#path, { force: true })
+    rmSync(this.path, { force: true })
   }
 }
 

@@ -6,6 +6,7 @@ import { Committer } from './committer.ts'
 import { checkFile } from './file-check.ts'
 import { Janitor } from './janitor.ts'
 import { KEY, logKey, offsetOf } from './keys.ts'
+import { Room } from './room.ts'
 import { Session } from './session.ts'
 import { Watch } from './watch.ts'
 
@@ -14,6 +15,15 @@ export const FORMAT = 1
 
 /** Addresses, not memory: a map that never has to move. Windows would set the file to this size, there it grows. */
 const MAP_BYTES = process.platform === 'win32' ? 2 ** 20 : 2 ** 36
+
+/** One entry to put, or to remove. */
+export interface Write {
+  readonly to: 'meta' | 'log' | 'state'
+  readonly key: Buffer
+  readonly value: Uint8Array | undefined
+}
+
+const TRIED = Buffer.from('t')
 
 export type Bytes = Database<Buffer, Buffer>
 
@@ -50,12 +60,15 @@ export class Store {
   log: Bytes
   state: Bytes
   meta: Bytes
+  /** One entry: the number of transactions so far, which each one is conditional on. */
+  #versions: Bytes
   readonly committer: Committer
   readonly watch: Watch
   readonly session: Session
   readonly janitor: Janitor
   readonly #schemas = new Map<number, SchemaRef>()
   readonly #schemaIds = new Map<string, Map<number, number>>()
+  readonly #room: Room
   #users = 0
 
   /** Opens or creates. INVALID if the store was written by a newer version, or its file is damaged. */
@@ -87,11 +100,12 @@ export class Store {
 
   private constructor(directory: string) {
     this.directory = directory
-    const { root, meta, log, state } = this.#environment()
+    const { root, meta, log, state, versions } = this.#environment()
     this.root = root
     this.meta = meta
     this.log = log
     this.state = state
+    this.#versions = versions
     try {
       this.cluster = this.root.transactionSync(() => this.#identify())
     } catch (error) {
@@ -101,27 +115,32 @@ export class Store {
     this.committer = new Committer(this)
     this.watch = new Watch(this)
     this.session = new Session(directory)
+    this.#room = new Room(directory, `${this.session.path}.room`)
     this.janitor = new Janitor(this)
   }
 
   #environment() {
     try {
-      const root = open<Buffer, Buffer>({
+      const options = {
         path: this.directory,
         noSubdir: false,
-        encoding: 'binary',
-        keyEncoding: 'binary',
+        encoding: 'binary' as const,
+        keyEncoding: 'binary' as const,
         overlappingSync: false,
         eventTurnBatching: false,
         maxReaders: 512,
         mapSize: MAP_BYTES,
-      })
+        // Each transaction reads which pages are free: see write().
+        maxFreeSpaceToRetain: 0,
+      }
+      const root = open<Buffer, Buffer>(options)
       const database = { encoding: 'binary', keyEncoding: 'binary' } as const
       return {
         root,
         meta: root.openDB<Buffer, Buffer>({ name: 'meta', ...database }),
         log: root.openDB<Buffer, Buffer>({ name: 'log', ...database }),
         state: root.openDB<Buffer, Buffer>({ name: 'state', ...database }),
+        versions: root.openDB<Buffer, Buffer>({ name: 'versions', useVersions: true, ...database }),
       }
     } catch (cause) {
       const problem = (cause as Error).message
@@ -133,7 +152,7 @@ export class Store {
   isSound(): boolean {
     try {
       this.root.resetReadTxn()
-      this.meta.getBinaryFast(KEY.version)
+      this.version()
       return true
     } catch {
       return false
@@ -143,7 +162,9 @@ export class Store {
   /** Opens the environment anew, from what is on disk. */
   async reopen(): Promise<void> {
     await this.root.close()
-    Object.assign(this, this.#environment())
+    const { root, meta, log, state, versions } = this.#environment()
+    Object.assign(this, { root, meta, log, state })
+    this.#versions = versions
   }
 
   /** Several processes may create the store at the same moment: whoever has the write lock first does it. */
@@ -154,6 +175,7 @@ export class Store {
         'INVALID',
         `the store in "${this.directory}" has format ${format}, this version of Weft knows up to ${FORMAT}: use a newer Weft`,
       )
+    if (!this.#versions.doesExist(KEY.version)) this.#versions.putSync(KEY.version, number(0), 0)
     const cluster = this.meta.get(KEY.cluster)
     if (cluster) return cluster.toString()
     const created = randomUUID()
@@ -183,27 +205,97 @@ export class Store {
     this.watch.close()
     await this.committer.close()
     this.session.close()
+    this.#room.close()
     await this.root.close()
     open_.delete(this.directory)
   }
 
+  /** How many transactions there were; it only rises. */
+  version(): number {
+    return (this.#versions.getBinaryFast(KEY.version) as Buffer).readDoubleLE(0)
+  }
+
+  /**
+   * Writes all or nothing off the event loop, and raises the version to `version`; resolves when it is on disk. False, and
+   * nothing is written, if the store's version is not the one before it.
+   */
+  async write(writes: readonly Write[], version: number): Promise<boolean> {
+    // lmdb keeps its list of free pages from one transaction to the next if the last one's number is the store's. An empty
+    // one gets a number too, which another process may use after it: then both would give away the same pages.
+    try {
+      this.#room.check(
+        writes.reduce((sum, { key, value }) => sum + key.length + (value?.length ?? 0), 0),
+        writes.length,
+      )
+      this.#versions.put(TRIED, number(version), 0).catch(() => {})
+      return await this.#versions.ifVersion(KEY.version, version - 1, () => {
+        for (const { to, key, value } of writes) {
+          if (value === undefined) this[to].remove(key)
+          else this[to].put(key, value as Buffer)
+        }
+        this.#versions.put(KEY.version, number(version), version)
+      })
+    } catch (error) {
+      // What lmdb rejects with tells only that, and later, why.
+      throw await ((error as { commitError?: Promise<never> }).commitError?.catch(reason => reason) ?? error)
+    }
+  }
+
+  /** The same at once, inside a transaction of lmdb. */
+  writeNow(writes: readonly Write[], version: number): void {
+    for (const { to, key, value } of writes) {
+      if (value === undefined) this[to].removeSync(key)
+      else this[to].putSync(key, value as Buffer)
+    }
+    this.#versions.putSync(KEY.version, number(version), version)
+  }
+
+  #overlay: ReadonlyMap<string, Buffer | undefined> | undefined
+
+  /** While `work` runs, what it reads of the meta data lies under `overlay`, by the keys in latin1. */
+  over<T>(overlay: ReadonlyMap<string, Buffer | undefined>, work: () => T): T {
+    this.#overlay = overlay
+    try {
+      return work()
+    } finally {
+      this.#overlay = undefined
+    }
+  }
+
+  /** An entry of the meta data, valid until the next one is read. */
+  get(key: Buffer): Buffer | undefined {
+    if (this.#overlay && this.#overlay.size > 0) {
+      const name = key.toString('latin1')
+      const own = this.#overlay.get(name)
+      if (own || this.#overlay.has(name)) return own
+    }
+    return this.meta.getBinaryFast(key)
+  }
+
   json<T>(key: Buffer): T | undefined {
-    const value = this.meta.getBinaryFast(key)
+    const value = this.get(key)
     return value && (JSON.parse(value.toString('utf8', 0, value.length)) as T)
   }
 
-  *entries<T>(prefix: Buffer, end: Buffer): Generator<{ key: Buffer; value: T }> {
-    for (const { key, value } of [...this.meta.getRange({ start: prefix, end })])
-      yield { key: Buffer.from(key), value: JSON.parse(value.toString()) as T }
+  /** What the meta data has from `start` up to and without `end`. */
+  entries<T>(start: Buffer, end: Buffer): T[] {
+    const found = new Map<string, Buffer>()
+    for (const { key, value } of this.meta.getRange({ start, end })) found.set(key.toString('latin1'), value)
+    const [low, high] = [start.toString('latin1'), end.toString('latin1')]
+    for (const [name, value] of this.#overlay ?? []) {
+      if (name < low || name >= high) continue
+      if (value) found.set(name, value)
+      else found.delete(name)
+    }
+    return [...found.values()].map(value => JSON.parse(value.toString()) as T)
   }
 
   number(key: Buffer): number | undefined {
-    const value = this.meta.getBinaryFast(key)
-    return value?.readDoubleLE(0)
+    return this.get(key)?.readDoubleLE(0)
   }
 
   ends(topic: number, partition: number): PartitionEnds {
-    const value = this.meta.getBinaryFast(KEY.partition(topic, partition))
+    const value = this.get(KEY.partition(topic, partition))
     if (!value) return NO_RECORDS
     return {
       first: value.readDoubleLE(0),
@@ -244,11 +336,11 @@ export class Store {
   }
 
   /** Undefined for a schema that the store does not know yet. */
-  schemaId = (ref: SchemaRef, remember = true): number | undefined => {
+  schemaId = (ref: SchemaRef): number | undefined => {
     let id = this.#schemaIds.get(ref.subject)?.get(ref.version)
     if (id === undefined) {
       id = this.number(KEY.schema(ref.subject, ref.version))
-      if (id !== undefined && remember) this.#remember(ref, id)
+      if (id !== undefined && !this.#overlay) this.#remember(ref, id)
     }
     return id
   }
@@ -262,4 +354,10 @@ export class Store {
     }
     versions.set(ref.version, id)
   }
+}
+
+function number(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(8)
+  bytes.writeDoubleLE(value)
+  return bytes
 }

@@ -41,8 +41,9 @@ export class Topics {
   }
 
   all(): TopicEntry[] {
-    return [...this.#store.entries<TopicEntry>(Buffer.from('t'), Buffer.from('u'))]
-      .map(({ value }) => value)
+    return this.#store
+      .entries<TopicEntry>(Buffer.from('t'), Buffer.from('u'))
+
       .filter(({ spec }) => this.#tenant === undefined || spec.topic.tenant === this.#tenant)
   }
 

@@ -69,7 +69,7 @@ export class EmbeddedTransaction implements OpenTransaction {
 
   set(store: string, key: Uint8Array, value: Uint8Array | undefined): void {
     this.#check()
-    this.#state.set(this.#stateKey(store, key).toString('latin1'), value && Uint8Array.from(value))
+    this.#state.set(this.#stateKey(store, key).toString('latin1'), value && Buffer.from(value))
   }
 
   *range(store: string, from: Uint8Array, to: Uint8Array): Generator<readonly [Uint8Array, Uint8Array]> {

@@ -1,4 +1,3 @@
-import { KEY } from './keys.ts'
 import type { Store } from './store.ts'
 
 const SHORTEST = 2
@@ -6,8 +5,8 @@ const LONGEST = 20
 
 /** What a transaction changed: partitions that grew, and groups whose members or owners changed. */
 export interface Changes {
-  /** The store's version behind it; undefined if nothing changed. */
-  readonly version: number | undefined
+  /** The store's version behind it. */
+  readonly version: number
   readonly keys: ReadonlySet<number>
 }
 
@@ -62,7 +61,6 @@ export class Watch {
   /** To be called after each commit of this process. */
   committed({ version, keys }: Changes): void {
     this.#store.root.resetReadTxn()
-    if (version === undefined) return
     if (version === this.#version + 1) {
       this.#version = version
       for (const key of keys) this.#wake(this.#waiting.get(key))
@@ -90,7 +88,7 @@ export class Watch {
     this.#timer = undefined
     if (this.#count === 0) return
     this.#store.root.resetReadTxn()
-    const version = this.#store.number(KEY.version) ?? 0
+    const version = this.#store.version()
     if (version === this.#version) this.#wait = Math.min(this.#wait * 1.5, LONGEST)
     else {
       this.#version = version

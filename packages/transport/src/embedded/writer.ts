@@ -61,7 +61,7 @@ export class EmbeddedWriter implements Writer {
   }
 
   #last(topic: number): bigint | undefined {
-    return this.#store.meta.getBinaryFast(KEY.sequence(topic, this.#key))?.readBigInt64BE(0)
+    return this.#store.get(KEY.sequence(topic, this.#key))?.readBigInt64BE(0)
   }
 
   async append(
