@@ -48,13 +48,17 @@ export class Appender {
       const queue = this.#queues.get(tenant)
       if (queue) queue.push(waiting)
       else this.#queues.set(tenant, [waiting])
-      if (this.#scheduled) return
-      this.#scheduled = true
-      // Once per turn of the event loop: all requests that were parsed in it go together.
-      setImmediate(() => {
-        this.#scheduled = false
-        this.#next()
-      })
+      this.#schedule()
+    })
+  }
+
+  /** Once per turn of the event loop: all requests that are parsed in it go together. */
+  #schedule(): void {
+    if (this.#scheduled || this.#underWay) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      this.#next()
     })
   }
 
@@ -66,7 +70,6 @@ export class Appender {
   }
 
   #next(): void {
-    if (this.#underWay) return
     if (this.#queues.size > 0) void this.#send(this.#gather())
     else this.#idle?.resolve()
   }
@@ -110,7 +113,7 @@ export class Appender {
     } finally {
       appendSeconds.observe((performance.now() - started) / 1000)
       this.#underWay = false
-      this.#next()
+      this.#schedule()
     }
   }
 }

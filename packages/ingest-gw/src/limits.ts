@@ -53,14 +53,6 @@ export class RateLimit {
   }
 }
 
-/** Bytes of one request that are in memory; `release` may be called more than once. */
-export interface Lease {
-  readonly bytes: number
-  /** To what it turned out to be; throws like `take`, and then the lease is as it was. */
-  resize(bytes: number): void
-  release(): void
-}
-
 /**
  * A bound on the bytes in flight, shared fairly: a tenant may hold as much as is left free for all (the dynamic
  * threshold of Choudhury and Hahne, 1998). One that floods gets half of it, two get a third each, and whoever comes
@@ -90,23 +82,18 @@ export class InFlight {
 
   /** Throws Problem overloaded, with the seconds in which the bytes in the way drain. */
   take(tenant: string, bytes: number): Lease {
-    let held = 0
-    const resize = (to: number) => {
-      if (to > held) this.#admit(tenant, to - held)
-      this.#add(tenant, to - held)
-      held = to
-    }
-    resize(bytes)
-    return {
-      get bytes() {
-        return held
-      },
-      resize,
-      release: () => {
-        this.#add(tenant, -held)
-        held = 0
-      },
-    }
+    const lease = new Lease(this, tenant)
+    lease.resize(bytes)
+    return lease
+  }
+
+  /** Of a lease: from so many bytes to so many. */
+  move(tenant: string, from: number, to: number): void {
+    if (to > from) this.#admit(tenant, to - from)
+    const now = this.of(tenant) + to - from
+    if (now > 0) this.#tenants.set(tenant, now)
+    else this.#tenants.delete(tenant)
+    this.#bytes += to - from
   }
 
   #admit(tenant: string, more: number): void {
@@ -119,12 +106,28 @@ export class InFlight {
       retryAfter: seconds(inTheWay / Math.max(1, this.#drainRate())),
     })
   }
+}
 
-  #add(tenant: string, bytes: number): void {
-    const now = this.of(tenant) + bytes
-    if (now > 0) this.#tenants.set(tenant, now)
-    else this.#tenants.delete(tenant)
-    this.#bytes += bytes
+/** Bytes of one request that are in memory. */
+export class Lease {
+  readonly #of: InFlight
+  readonly #tenant: string
+  bytes = 0
+
+  constructor(of: InFlight, tenant: string) {
+    this.#of = of
+    this.#tenant = tenant
+  }
+
+  /** To what it turned out to be; throws like `take`, and then the lease is as it was. */
+  resize(bytes: number): void {
+    this.#of.move(this.#tenant, this.bytes, bytes)
+    this.bytes = bytes
+  }
+
+  /** May be called more than once. */
+  release(): void {
+    this.resize(0)
   }
 }
 

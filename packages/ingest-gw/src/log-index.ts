@@ -228,18 +228,19 @@ export class LogIndex implements SeenEvents {
   }
 
   async #write(entries: [key: string, time: number][], positions: readonly Position[]): Promise<void> {
-    const written: Promise<boolean>[] = []
+    const puts = new Set<Promise<boolean>>()
     try {
       for (let from = 0; from < entries.length; from += PUTS) {
-        for (const [key, time] of entries.slice(from, from + PUTS)) written.push(this.#seen.put(key, time))
+        for (const [key, time] of entries.slice(from, from + PUTS)) puts.add(this.#seen.put(key, time))
+        for (const put of puts) written(put)
         await immediate()
       }
-      await Promise.all(new Set(written))
-      await this.#checkpoint.put(CHECKPOINT, { cluster: this.#transport.cluster, positions })
+      await Promise.all(puts)
+      await written(this.#checkpoint.put(CHECKPOINT, { cluster: this.#transport.cluster, positions }))
       for (const [key] of entries) this.#written(key)
       this.#writeFault = undefined
     } catch (error) {
-      await Promise.allSettled(written)
+      await Promise.allSettled(puts)
       // Nothing is lost: the ids stay in memory until they can be written, and the checkpoint stays behind them.
       this.#buffer = [...entries, ...this.#buffer]
       if (!this.#writeFault) this.#log?.warn({ err: error }, 'writing the index of event ids failed')

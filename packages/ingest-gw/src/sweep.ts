@@ -1,4 +1,5 @@
 import type { Database } from 'lmdb'
+import { written } from './written.ts'
 
 const EVERY_MS = 250
 
@@ -18,7 +19,7 @@ export function sweep<V>(database: Database<V, string>, isExpired: (value: V) =>
       taken++
       last = key
       // What could not be removed expires again in the next round.
-      if (isExpired(value)) database.remove(key).catch(() => undefined)
+      if (isExpired(value)) written(database.remove(key)).catch(() => undefined)
     }
     from = taken < limit ? '' : last
   }
