@@ -1,6 +1,7 @@
 import type { Database, RootDatabase } from 'lmdb'
 import { Problem } from './problem.ts'
 import { sweep } from './sweep.ts'
+import { written } from './written.ts'
 
 export const ANSWERS = { name: 'answers' }
 
@@ -56,7 +57,7 @@ export class IdempotencyKeys implements Disposable {
       })
     this.#inFlight.add(name)
     try {
-      await this.#entries.put(name, { hash, at: now })
+      await written(this.#entries.put(name, { hash, at: now }))
       return undefined
     } catch (error) {
       this.#inFlight.delete(name)
@@ -68,7 +69,7 @@ export class IdempotencyKeys implements Disposable {
   async end(tenant: string, key: string, hash: string, answer: Answer | undefined): Promise<void> {
     const name = `${tenant}/${key}`
     try {
-      if (answer) await this.#entries.put(name, { hash, at: Date.now(), answer })
+      if (answer) await written(this.#entries.put(name, { hash, at: Date.now(), answer }))
     } finally {
       this.#inFlight.delete(name)
     }

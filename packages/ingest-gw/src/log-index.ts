@@ -9,6 +9,7 @@ import { LogTail } from './log-tail.ts'
 import { OwnPlaces } from './own-places.ts'
 import type { Claim, ClaimState, SeenEvents } from './seen.ts'
 import { sweep } from './sweep.ts'
+import { written } from './written.ts'
 
 export interface LogIndexOptions {
   readonly transport: Transport
@@ -231,8 +232,11 @@ export class LogIndex implements SeenEvents {
     const puts = new Set<Promise<boolean>>()
     try {
       for (let from = 0; from < entries.length; from += PUTS) {
-        for (const [key, time] of entries.slice(from, from + PUTS)) puts.add(this.#seen.put(key, time))
-        for (const put of puts) written(put)
+        for (const [key, time] of entries.slice(from, from + PUTS)) {
+          // Many of one batch share a promise.
+          const put = this.#seen.put(key, time)
+          if (!puts.has(put)) puts.add(written(put))
+        }
         await immediate()
       }
       await Promise.all(puts)

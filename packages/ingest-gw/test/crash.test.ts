@@ -130,3 +130,24 @@ test('a store that is put back to an earlier state takes again what it no longer
   expect((await send(again.url, pageView({ event_id: 'lost' }), headers)).body.status).toBe('accepted')
   await stop(again.child)
 })
+
+test('an Idempotency-Key whose answer was lost in a crash brings its events once, and no other body', {
+  timeout: 60_000,
+}, async () => {
+  await using made = await makeDirectory()
+  const directory = String(made)
+  const headers = { 'idempotency-key': 'unanswered' }
+  const dying = await start(directory, 'gateway', 1)
+  const death = once(dying.child, 'exit')
+  // No event_id: that the second request means the same events follows from the key alone.
+  await expect(send(dying.url, [pageView(), pageView()], headers)).rejects.toThrow(TypeError)
+  await death
+  const { child, url } = await start(directory, 'gateway')
+  const other = await send(url, [pageView()], headers)
+  expect(other).toMatchObject({ status: 422, body: { error: { code: 'idempotency_key_reused' } } })
+  const same = await send(url, [pageView(), pageView()], headers)
+  expect(same).toMatchObject({ status: 202, body: { accepted: 0, duplicate: 2 } })
+  await stop(child)
+  await using transport = await open(`embedded:${join(directory, 'store')}`)
+  expect(await logged(transport)).toHaveLength(2)
+})
