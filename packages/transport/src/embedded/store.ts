@@ -128,6 +128,8 @@ export class Store {
         keyEncoding: 'binary' as const,
         overlappingSync: false,
         eventTurnBatching: false,
+        // All of a transaction is laid out before the thread that writes it begins.
+        batchStartThreshold: 2 ** 30,
         maxReaders: 512,
         mapSize: MAP_BYTES,
         // Each transaction reads which pages are free: see write().
