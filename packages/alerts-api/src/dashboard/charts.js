@@ -1,5 +1,5 @@
 const SVG = 'http://www.w3.org/2000/svg'
-const [WIDTH, HEIGHT, LEFT, BOTTOM] = [480, 240, 36, 22]
+const [WIDTH, HEIGHT, LEFT, BOTTOM] = [480, 290, 36, 22]
 const LABELS = 5
 
 /** Stacked bars; entries are `{label, counts}`, series name the counts from the bottom up and the classes `bar-NAME`. */

@@ -5,7 +5,7 @@ const SHOWN = 200
 const element = id => document.getElementById(id)
 const number = new Intl.NumberFormat('en', { maximumFractionDigits: 1, notation: 'compact' })
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
-const minutes = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' })
+const minutes = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
 
 const token = await accessToken()
 const filters = element('filters')
@@ -84,6 +84,7 @@ function arrive(alert) {
   row.className = 'new'
   row.dataset.severity = alert.severity
   row.dataset.alert = alert.alert_id
+  row.dataset.state = alert.state
   const time = document.createElement('time')
   time.dateTime = new Date(alert.raised_at).toISOString()
   time.textContent = clock.format(alert.raised_at)
@@ -91,7 +92,7 @@ function arrive(alert) {
   what.append(part('small', '', `${alert.rule}, ${alert.state} · ${alert.user_id ?? alert.entity}`))
   row.append(
     time,
-    part('span', 'severity', alert.severity),
+    part('span', 'severity', alert.state === 'cleared' ? 'cleared' : alert.severity),
     part('span', 'tenant', alert.store_id),
     what,
     part('span', 'score', alert.score == null ? '' : alert.score.toFixed(2)),
