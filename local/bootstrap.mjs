@@ -18,6 +18,7 @@ const COMMANDS = {
   start: ['packages/cli/src/weft.ts', 'dev'],
   test: ['local/check.ts'],
   weft: ['packages/cli/src/weft.ts'],
+  bench: ['bench/bench.ts'],
 }
 
 /** The package that holds Node's binary for a platform; Windows on ARM runs the x64 one. */
