@@ -234,19 +234,18 @@ export class Member {
     for (const held of this.held.values()) if (!this.#owns(held)) this.#drop(held)
     for (const held of [...this.held.values()].slice(quota)) void this.#release(held)
     if (this.held.size >= quota || this.#leaving.signal.aborted) return
-    const living = new Set(live.map(member => member.id).filter(id => id !== this.id))
-    const free = Array.from({ length: partitions }, (_, n) => n).filter(
-      n => !this.held.has(n) && this.#isFree(n, living),
-    )
-    if (free.length === 0 && dead.length === 0) return
+    const gone = new Set(dead.map(member => member.id))
+    const free = (n: number) => !this.held.has(n) && !this.#dropped.has(n) && this.#isFree(n, gone)
+    const wanted = Array.from({ length: partitions }, (_, n) => n).filter(free)
+    if (wanted.length === 0 && dead.length === 0) return
     const claims = await this.#store.committer.commit(transaction => {
-      for (const member of dead) if (member.id !== this.id) transaction.remove(KEY.member(this.#group, member.id))
       const claimed: { partition: number; epochs: Map<number, number> }[] = []
-      for (const partition of free) {
+      for (const partition of wanted) {
         if (this.held.size + claimed.length >= quota) break
-        if (this.#isFree(partition, living)) claimed.push({ partition, epochs: this.#claim(transaction, partition) })
+        if (free(partition)) claimed.push({ partition, epochs: this.#claim(transaction, partition) })
       }
-      if (claimed.length > 0 || dead.length > 0) transaction.touchGroup(this.#group)
+      for (const member of gone) transaction.remove(KEY.member(this.#group, member))
+      if (claimed.length > 0 || gone.size > 0) transaction.touchGroup(this.#group)
       return claimed
     })
     for (const claim of claims) this.#start(claim)
@@ -262,11 +261,12 @@ export class Member {
     return Math.floor(partitions / sharing.length) + (rank < partitions % sharing.length ? 1 : 0)
   }
 
-  /** A member that joined meanwhile is in nobody's set of the living, but owns nothing either that was free before. */
-  #isFree(partition: number, living: ReadonlySet<string>): boolean {
+  /** Nobody has it, or a member that is among the `gone` or no member any more. */
+  #isFree(partition: number, gone: ReadonlySet<string>): boolean {
     return this.#entries.every(entry => {
       const owner = this.#store.json<Owner>(KEY.owner(this.#group, entry.id, partition))
-      return !owner?.member || owner.member === this.id || !living.has(owner.member)
+      if (!owner?.member || owner.member === this.id || gone.has(owner.member)) return true
+      return !this.#store.get(KEY.member(this.#group, owner.member))
     })
   }
 

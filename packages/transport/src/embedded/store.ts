@@ -225,10 +225,7 @@ export class Store {
     // lmdb keeps its list of free pages from one transaction to the next if the last one's number is the store's. An empty
     // one gets a number too, which another process may use after it: then both would give away the same pages.
     try {
-      this.#room.check(
-        writes.reduce((sum, { key, value }) => sum + key.length + (value?.length ?? 0), 0),
-        writes.length,
-      )
+      this.#makeSure(writes)
       this.#versions.put(TRIED, number(version), 0).catch(() => {})
       return await this.#versions.ifVersion(KEY.version, version - 1, () => {
         for (const { to, key, value } of writes) {
@@ -245,11 +242,17 @@ export class Store {
 
   /** The same at once, inside a transaction of lmdb. */
   writeNow(writes: readonly Write[], version: number): void {
+    this.#makeSure(writes)
     for (const { to, key, value } of writes) {
       if (value === undefined) this[to].removeSync(key)
       else this[to].putSync(key, value as Buffer)
     }
     this.#versions.putSync(KEY.version, number(version), version)
+  }
+
+  #makeSure(writes: readonly Write[]): void {
+    const bytes = writes.reduce((sum, { key, value }) => sum + key.length + (value?.length ?? 0), 0)
+    this.#room.check(bytes, writes.length)
   }
 
   #overlay: ReadonlyMap<string, Buffer | undefined> | undefined
