@@ -55,8 +55,9 @@ export function interruption(): Interruption {
 /** An error that nobody awaited: one sentence, and the end. */
 export function endOnLostErrors(): void {
   process.on('uncaughtException', error => {
-    // lmdb rejects a promise of its own, too, when a commit fails; whoever wrote was told by theirs.
-    if ('commitError' in error) return
+    // lmdb rejects promises of its own, too, when a commit fails (the second kind with the system's error as a number);
+    // whoever wrote was told by theirs.
+    if ('commitError' in error || typeof (error as { code?: unknown }).code === 'number') return
     const detail = process.env.LOG_LEVEL === 'debug' ? `\n${error.stack}` : ''
     endAtOnce(`weft: ended by an unexpected error: ${explain(error).sentence}${detail}`)
   })

@@ -95,7 +95,8 @@ export class LogIndex implements SeenEvents {
       otherwise: () => this.#window(),
       take: batch => this.#take(batch),
     })
-    this.environment = open({ path: directory, maxDbs: 8 })
+    // Batching by turns, its default, leaves a promise of lmdb's own that nobody can await when a commit fails.
+    this.environment = open({ path: directory, maxDbs: 8, eventTurnBatching: false })
     this.#seen = this.environment.openDB({ name: 'seen' })
     this.#checkpoint = this.environment.openDB({ name: 'checkpoint' })
     this.#timer = setInterval(() => this.#flush(), FLUSH_MS)

@@ -9,7 +9,7 @@ test('a disk that takes nothing is answered with 503, and when it does again not
 }, async () => {
   await using directory = await makeDirectory()
   const script = fileURLToPath(new URL('gateway-process.ts', import.meta.url))
-  const child = spawn(process.execPath, [script, String(directory), 'gateway'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [script, String(directory), 'gateway'], { stdio: ['ignore', 'pipe', 'ignore'] })
   const ended = once(child, 'exit')
   try {
     const [line] = await once(child.stdout, 'data')

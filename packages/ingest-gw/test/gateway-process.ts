@@ -1,5 +1,6 @@
 // A gateway in a process of its own, to be killed: its directory, and after which append to kill itself (0: never).
 import { join } from 'node:path'
+import { Health } from '@weft/telemetry'
 import { open } from '@weft/transport'
 import { startGateway } from '../src/index.ts'
 import { auth, catalogue, RAW, withAppend } from './fixture.ts'
@@ -18,6 +19,7 @@ const gateway = await startGateway({
   transport: mortal,
   catalogue,
   auth,
+  health: new Health(),
   directory: join(directory, name),
   http: { port: 0 },
   https: false,
