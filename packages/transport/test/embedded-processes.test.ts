@@ -149,3 +149,13 @@ test('a process that ends in order leaves no session behind', async () => {
   await transport[Symbol.asyncDispose]()
   expect(existsSync(join(directory, 'sessions')) && (await readdir(join(directory, 'sessions')))).toEqual([])
 })
+
+test('a member that was killed is no longer named as who has its partitions, though nobody has taken them', async () => {
+  await using transport = await openEmbedded(url)
+  const member = start('member')
+  const owned = async () => (await transport.admin.groups()).filter(each => each.member !== undefined).length
+  await expect.poll(owned, { timeout: 20_000 }).toBe(4)
+  await member.kill()
+  expect(await owned()).toBe(0)
+  expect(await transport.admin.groups()).toHaveLength(4)
+})

@@ -12,7 +12,11 @@ export function groupLags(store: Store, topics: readonly TopicEntry[]): GroupLag
     const [, group] = JSON.parse(key.toString('utf8', 1)) as [tenant: string, name: string]
     const id = value.readDoubleLE(0)
     const members = KEY.member(id, '')
-    const names = new Map(store.entries<MemberRecord>(members, after(members)).map(m => [m.id, m.clientId]))
+    // Who was killed stays recorded until another member takes over.
+    const live = store
+      .entries<MemberRecord>(members, after(members))
+      .filter(member => store.session.isLive(member.id, member, member.sessionMs))
+    const names = new Map(live.map(({ id, clientId }) => [id, clientId]))
     for (const { id: topic, spec } of topics)
       for (let partition = 0; partition < spec.partitions; partition++) {
         const position = store.number(KEY.position(id, topic, partition))
