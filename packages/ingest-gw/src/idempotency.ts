@@ -59,9 +59,12 @@ export class IdempotencyKeys implements Disposable {
     try {
       await written(this.#entries.put(name, { hash, at: now }))
       return undefined
-    } catch (error) {
+    } catch (cause) {
       this.#inFlight.delete(name)
-      throw error
+      throw new Problem('log_unavailable', 'the Idempotency-Key cannot be kept at the moment; nothing was stored', {
+        retryAfter: 1,
+        cause,
+      })
     }
   }
 

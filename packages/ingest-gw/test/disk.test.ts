@@ -1,12 +1,19 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { appendFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { makeDirectory, pageView, send } from './fixture.ts'
 
 test('a disk that takes nothing is answered with 503, and when it does again nothing needs to be started anew', {
   timeout: 60_000,
-}, async () => {
+}, async context => {
+  if (spawnSync('prlimit', ['--version']).status !== 0) {
+    const reason = 'there is no prlimit here (util-linux): only with it can a disk be made to take nothing'
+    if (process.env.CI === 'true') expect.fail(reason)
+    if (process.env.WEFT_NOT_RUN) appendFileSync(process.env.WEFT_NOT_RUN, `gateway on a full disk: ${reason}\n`)
+    return context.skip(reason)
+  }
   await using directory = await makeDirectory()
   const script = fileURLToPath(new URL('gateway-process.ts', import.meta.url))
   const child = spawn(process.execPath, [script, String(directory), 'gateway'], { stdio: ['ignore', 'pipe', 'ignore'] })
@@ -20,6 +27,8 @@ test('a disk that takes nothing is answered with 503, and when it does again not
     for (let round = 0; round < 3; round++) {
       limit('4096')
       for (let n = 0; n < 5; n++) expect(await post(`refused-${round}-${n}`)).toBe(503)
+      const keyed = await send(url, pageView(), { 'idempotency-key': `key-${round}` })
+      expect(keyed).toMatchObject({ status: 503, body: { error: { code: 'log_unavailable', retryable: true } } })
       // The index of event ids is written every now and then: it has to fail, too.
       await expect.poll(async () => (await fetch(new URL('/readyz', url))).status, { timeout: 20_000 }).toBe(503)
       limit('unlimited')
