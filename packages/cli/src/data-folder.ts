@@ -88,7 +88,10 @@ export async function writableFolder(folder: string, leastFree: number): Promise
     const why =
       code === 'EEXIST' || code === 'ENOTDIR'
         ? 'is not a directory'
-        : `cannot be written (${code}): check its owner and rights`
+        : // What a recursive mkdir answers on a read-only file system.
+          code === 'ENOENT' || code === 'EROFS'
+          ? 'cannot be made, its file system may be read-only'
+          : `cannot be written (${code}): check its owner and rights`
     throw new Exit(EXIT.failed, `the store's folder ${folder} ${why}; --log names another`, { cause })
   }
 }
