@@ -1,31 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { backoff, pause } from '../backoff.ts'
-import { type From, type SubscribeOptions, WeftError } from '../transport.ts'
-import { after, KEY } from './keys.ts'
+import { type From, WeftError } from '../transport.ts'
+import { KEY } from './keys.ts'
+import { groupId, isLive, type MemberRecord, type Mode, membersOf, type Owner } from './members.ts'
 import { startOf } from './reader.ts'
-import type { Process } from './session.ts'
 import type { Store } from './store.ts'
 import type { TopicEntry } from './topics.ts'
 import { groupKey } from './watch.ts'
 import type { WriteTransaction } from './write-transaction.ts'
-
-export interface MemberRecord extends Process {
-  readonly id: string
-  readonly clientId: string
-  readonly topics: readonly number[]
-  readonly mode: Mode
-  readonly sessionMs: number
-  /** Members that joined earlier come first where partitions can't be shared evenly. */
-  readonly joined: number
-}
-
-type Mode = NonNullable<SubscribeOptions['mode']>
-
-/** Whoever has a partition. The epoch rises with each claim, so that whoever had it before can be told apart. */
-export interface Owner {
-  readonly member: string
-  readonly epoch: number
-}
 
 /** Partition number n of every topic of the member, as long as the member has it. */
 export interface Claim {
@@ -199,7 +181,9 @@ export class Member {
       sessionMs: this.#options.sessionMs,
     }
     return this.#store.committer.commit(transaction => {
-      for (const rival of this.#members().filter(member => this.#isRival(member) && this.#isLive(member)))
+      for (const rival of membersOf(this.#store, this.#group).filter(
+        member => this.#isRival(member) && isLive(this.#store, member),
+      ))
         if (rival.mode === 'exclusive' || record.mode === 'exclusive')
           throw new WeftError(
             'FENCED',
@@ -210,24 +194,15 @@ export class Member {
     })
   }
 
-  #members(): MemberRecord[] {
-    const prefix = KEY.member(this.#group, '')
-    return this.#store.entries<MemberRecord>(prefix, after(prefix))
-  }
-
-  #isLive(member: MemberRecord): boolean {
-    return this.#store.session.isLive(member.id, member, member.sessionMs)
-  }
-
   #isRival(member: MemberRecord): boolean {
     return member.id !== this.id && this.#entries.some(entry => member.topics.includes(entry.id))
   }
 
   async #balance(): Promise<void> {
     this.#balanced = this.#version()
-    if (!this.#members().some(member => member.id === this.id)) await this.#register()
-    const members = this.#members()
-    const live = members.filter(member => member.id === this.id || this.#isLive(member))
+    if (!membersOf(this.#store, this.#group).some(member => member.id === this.id)) await this.#register()
+    const members = membersOf(this.#store, this.#group)
+    const live = members.filter(member => member.id === this.id || isLive(this.#store, member))
     const dead = members.filter(member => !live.includes(member))
     const partitions = this.#entries[0]?.spec.partitions ?? 0
     const quota = this.#quota(live, partitions)
@@ -335,13 +310,4 @@ export class Member {
       }
     }
   }
-}
-
-function groupId(store: Store, transaction: WriteTransaction, own: string): number {
-  const key = KEY.group(own)
-  const known = store.number(key)
-  if (known !== undefined) return known
-  const id = transaction.newId('group')
-  transaction.putNumber(key, id)
-  return id
 }

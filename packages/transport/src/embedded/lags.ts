@@ -1,6 +1,6 @@
 import type { GroupLag } from '../transport.ts'
-import type { MemberRecord, Owner } from './groups.ts'
-import { after, KEY } from './keys.ts'
+import { KEY } from './keys.ts'
+import { isLive, membersOf, type Owner } from './members.ts'
 import type { Store } from './store.ts'
 import type { TopicEntry } from './topics.ts'
 
@@ -11,11 +11,8 @@ export function groupLags(store: Store, topics: readonly TopicEntry[]): GroupLag
   for (const { key, value } of groups) {
     const [, group] = JSON.parse(key.toString('utf8', 1)) as [tenant: string, name: string]
     const id = value.readDoubleLE(0)
-    const members = KEY.member(id, '')
     // Who was killed stays recorded until another member takes over.
-    const live = store
-      .entries<MemberRecord>(members, after(members))
-      .filter(member => store.session.isLive(member.id, member, member.sessionMs))
+    const live = membersOf(store, id).filter(member => isLive(store, member))
     const names = new Map(live.map(({ id, clientId }) => [id, clientId]))
     for (const { id: topic, spec } of topics)
       for (let partition = 0; partition < spec.partitions; partition++) {
