@@ -12,8 +12,11 @@ interface Pending {
 
 type Outcome = { readonly result: unknown } | { readonly error: unknown }
 
-/** So often a transaction may be overtaken by other processes before it takes the lock first and then works. */
-const OVERTAKEN = 2
+/**
+ * So often a transaction may be overtaken by other processes before it takes the lock first and then works: that holds up
+ * the event loop for as long as another process has the lock.
+ */
+const OVERTAKEN = 5
 
 /**
  * Group commit: everything that waits goes into one write transaction with one fsync; what arrives meanwhile forms the
