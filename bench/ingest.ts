@@ -22,8 +22,8 @@ const event = (n: number) =>
 const batch = `[${Array.from({ length: 100 }, (_, n) => event(n)).join(',')}]`
 
 type Shape = Pick<Load, 'body' | 'connections'> & { readonly rate?: number; readonly events: number }
-const single: Shape = { body: event(7), connections: 64, events: 1 }
-const hundred: Shape = { body: batch, connections: 16, events: 100 }
+const single: Shape = { body: event(7), connections: 512, events: 1 }
+const hundred: Shape = { body: batch, connections: 32, events: 100 }
 
 async function measured(port: number, { events, ...shape }: Shape): Promise<Figures> {
   const headers = { authorization: 'Bearer bench-key', 'content-type': 'application/json' }

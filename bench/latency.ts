@@ -58,7 +58,7 @@ response.setEncoding('utf8').on('data', (chunk: string) => {
 const agent = new Agent({ keepAlive: true, maxSockets: 64 })
 const accepted = new Map<string, number>()
 const answers: number[] = []
-let refused = 0
+let [refused, lost, pending] = [0, 0, 0]
 function send(n: number, due: number): void {
   const id = `e${n}`
   const session = `s${Math.floor(n / 20)}`
@@ -72,6 +72,7 @@ function send(n: number, due: number): void {
   }
   const sent = request(places.events[0] ?? '', { method: 'POST', agent, headers }, answer => {
     const now = performance.now()
+    pending--
     answer.resume()
     if (answer.statusCode !== 202) refused++
     else if (n >= RATE * WARM_UP) {
@@ -79,6 +80,11 @@ function send(n: number, due: number): void {
       if (about) accepted.set(id, now)
     }
   })
+  sent.on('error', () => {
+    pending--
+    lost++
+  })
+  pending++
   sent.end(body)
 }
 
@@ -89,7 +95,7 @@ for (let n = 0; n < total; ) {
   await new Promise(resolve => setTimeout(resolve, 1))
 }
 const patience = performance.now() + 10_000
-while ([...accepted.keys()].some(id => !arrived.has(id)) && performance.now() < patience)
+while ((pending > 0 || [...accepted.keys()].some(id => !arrived.has(id))) && performance.now() < patience)
   await new Promise(resolve => setTimeout(resolve, 20))
 
 const delays = [...accepted].map(([id, at]) => Math.max(0, (arrived.get(id) ?? Number.POSITIVE_INFINITY) - at))
@@ -98,7 +104,9 @@ const shown = (samples: number[]) =>
 console.log(
   `${RATE.toLocaleString('en-US')} events/s for ${SECONDS} s, one a request, everything on this machine's cores`,
 )
-console.log(`  request to 202:           ${shown(answers)}   (${answers.length} accepted, ${refused} refused)`)
+console.log(
+  `  request to 202:           ${shown(answers)}   (${answers.length} accepted, ${refused} refused, ${lost} without an answer)`,
+)
 console.log(
   `  202 to the SSE frame:     ${shown(delays)}   (${delays.length} alerts, ${delays.filter(ms => ms === Number.POSITIVE_INFINITY).length} missing)`,
 )
