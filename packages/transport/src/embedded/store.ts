@@ -132,8 +132,9 @@ export class Store {
         batchStartThreshold: 2 ** 30,
         maxReaders: 512,
         mapSize: MAP_BYTES,
-        // lmdb can remember between transactions which pages are free. With several processes, some of them killed, that
-        // and empty transactions damaged one store in five; since each reads it anew and none is empty, none of twenty.
+        // lmdb can remember between transactions which pages are free. Several processes under load, killed and stopped at
+        // random, damaged stores that way (MDB_BAD_TXN from mdb_page_touch): far less often since each reads it anew and
+        // no transaction is empty, but not never.
         maxFreeSpaceToRetain: 0,
       }
       const root = open<Buffer, Buffer>(options)
