@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Cluster } from '../src/conformance/index.ts'
+import { until } from '../src/conformance/observe.ts'
+import type { Lane } from '../src/kafka/driver.ts'
+import type { openKafka } from '../src/kafka/kafka.ts'
+import { nameOfTopic } from '../src/kafka/names.ts'
+import { platformatic } from '../src/kafka/platformatic.ts'
+import type { Topic } from '../src/transport.ts'
+
+const broker = { host: '127.0.0.1', port: 19092 }
+const log = '/tmp/kdata/log'
+
+/** The broker that the test run has started, as the conformance suite sees it. */
+export async function kafkaCluster(open: typeof openKafka): Promise<Cluster> {
+  const url = `kafka://${broker.host}:${broker.port}?sessionMs=1500&patienceMs=300&transactionMs=5000`
+  const driver = platformatic({ brokers: [broker], clientId: 'weft-test', timeoutMs: 10_000 })
+  const lane = driver.lane()
+  /** With one replica where two must be in sync, Kafka itself refuses to take anything. */
+  const replicas = async (count: number) => {
+    await lane.alterConfigs({ kind: 'broker', name: '' }, { 'min.insync.replicas': String(count) })
+    const probe = await canary(lane)
+    const refused = count > 1 ? 'NOT_ENOUGH_REPLICAS' : undefined
+    await until('the broker keeps to it', async () => (await probe()) === refused)
+  }
+  return {
+    url,
+    schemas: [
+      { subject: 'orders', version: 1 },
+      { subject: 'orders', version: 2 },
+    ],
+    open: options => open(url, options),
+    failStorage: () => replicas(2),
+    healStorage: () => replicas(1),
+    expire: topic => expire(lane, topic),
+    [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose](),
+  }
+}
+
+/** Waits until retention and compaction have seen all that is in the topic now. */
+async function expire(lane: Lane, topic: Topic): Promise<void> {
+  const name = nameOfTopic(topic)
+  const configs = (await lane.describeTopicConfigs([name], ['cleanup.policy'])).get(name)
+  if (configs?.['cleanup.policy'] === 'compact') await compact(lane, name)
+  // Retention goes through all logs in turn: when two topics of no use were emptied one after the other, a whole round
+  // lies between them.
+  else for (let round = 0; round < 2; round++) await emptied(lane)
+}
+
+async function emptied(lane: Lane): Promise<void> {
+  const append = await canary(lane)
+  await until('the canary is taken', async () => (await append()) === undefined)
+  await until('retention has emptied the canary', async () => {
+    const [first] = await lane.listOffsets(broker0, [{ topic: append.topic, partition: 0, time: -2n }])
+    return first?.offset === 1n
+  })
+}
+
+/** A topic whose messages may go at once, and how to append one to it: gives the error, if there is one. */
+async function canary(lane: Lane) {
+  const topic = `canary-${crypto.randomUUID()}`
+  const configs = { 'retention.ms': '1', 'message.timestamp.type': 'LogAppendTime' }
+  await lane.createTopics(broker0, [{ name: topic, partitions: 1, configs }])
+  await until('the canary is there', async () => {
+    const [found] = (await lane.metadata([topic])).topics
+    return found?.error === undefined && found?.leaders[0] === broker0.id
+  })
+  const append = async () => {
+    const producer = await lane.initProducer(undefined, null, 60_000)
+    const records = [{ key: null, value: Buffer.from('canary'), headers: [], timestamp: 0n }]
+    const batches = [{ topic, partition: 0, sequence: 0, records }]
+    return (await lane.produce(broker0, { producer, batches, compression: 'none', timeoutMs: 5_000 }))[0]?.error
+  }
+  return Object.assign(append, { topic })
+}
+
+/**
+ * Lets the log roll at its next record and gives it one that nobody sees, of a transaction that is taken back; then waits
+ * until the cleaner has noted that it has cleaned up to there.
+ */
+async function compact(lane: Lane, name: string): Promise<void> {
+  await lane.alterConfigs({ kind: 'topic', name }, { 'segment.ms': '1', 'min.cleanable.dirty.ratio': '0.0' })
+  const { leaders } = (await lane.metadata([name])).topics[0] ?? { leaders: [] }
+  for (const partition of leaders.keys()) {
+    const id = `roll-${crypto.randomUUID()}`
+    const coordinator = await lane.coordinator('transaction', id)
+    const producer = await until('there is a producer', () =>
+      lane.initProducer(coordinator, id, 10_000).catch(() => undefined),
+    )
+    await lane.addPartitions(coordinator, id, producer, [{ topic: name, partition }])
+    const records = [{ key: Buffer.from('nobody'), value: Buffer.from(''), headers: [], timestamp: 0n }]
+    const batches = [{ topic: name, partition, sequence: 0, records }]
+    const request = { transactionalId: id, producer, batches, compression: 'none', timeoutMs: 5_000 } as const
+    const [taken] = await lane.produce(broker0, request)
+    if (taken?.error) throw new Error(taken.error)
+    await lane.endTransaction(coordinator, id, producer, false)
+    await until(`${name} is compacted up to ${taken?.offset}`, async () => {
+      const checkpoint = await readFile(join(log, 'cleaner-offset-checkpoint'), 'utf8').catch(() => '')
+      const line = checkpoint.split('\n').find(each => each.startsWith(`${name} ${partition} `))
+      return line !== undefined && BigInt(line.split(' ')[2] ?? '-1') >= (taken?.offset ?? 0n)
+    })
+  }
+}
+
+const broker0 = { id: 1, ...broker }
