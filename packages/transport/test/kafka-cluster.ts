@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
+import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Cluster } from '../src/conformance/index.ts'
 import { until } from '../src/conformance/observe.ts'
@@ -13,16 +15,10 @@ const log = '/tmp/kdata/log'
 
 /** The broker that the test run has started, as the conformance suite sees it. */
 export async function kafkaCluster(open: typeof openKafka): Promise<Cluster> {
-  const url = `kafka://${broker.host}:${broker.port}?sessionMs=1500&patienceMs=300&transactionMs=5000`
+  const url = `kafka://${broker.host}:19095?sessionMs=1500&patienceMs=300&transactionMs=5000`
   const driver = platformatic({ brokers: [broker], clientId: 'weft-test', timeoutMs: 10_000 })
   const lane = driver.lane()
-  /** With one replica where two must be in sync, Kafka itself refuses to take anything. */
-  const replicas = async (count: number) => {
-    await lane.alterConfigs({ kind: 'broker', name: '' }, { 'min.insync.replicas': String(count) })
-    const probe = await canary(lane)
-    const refused = count > 1 ? 'NOT_ENOUGH_REPLICAS' : undefined
-    await until('the broker keeps to it', async () => (await probe()) === refused)
-  }
+  const road = await openRoad(19095, 19094)
   return {
     url,
     schemas: [
@@ -30,11 +26,47 @@ export async function kafkaCluster(open: typeof openKafka): Promise<Cluster> {
       { subject: 'orders', version: 2 },
     ],
     open: options => open(url, options),
-    failStorage: () => replicas(2),
-    healStorage: () => replicas(1),
+    failStorage: () => road.close(),
+    healStorage: () => road.open(),
     expire: topic => expire(lane, topic),
-    [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await driver[Symbol.asyncDispose]()
+      await road.close()
+    },
   }
+}
+
+/** The road from `port` to the broker's listener at `target`, by which it also tells clients to come: can be closed. */
+async function openRoad(port: number, target: number) {
+  const sockets = new Set<Socket>()
+  const server = createServer(client => {
+    const upstream = connect(target, broker.host)
+    for (const socket of [client, upstream]) {
+      sockets.add(socket)
+      socket.setNoDelay(true)
+      socket.on('error', () => {})
+      socket.on('close', () => {
+        sockets.delete(socket)
+        client.destroy()
+        upstream.destroy()
+      })
+    }
+    client.pipe(upstream).pipe(client)
+  })
+  const road = {
+    async open() {
+      server.listen(port, broker.host)
+      await once(server, 'listening')
+    },
+    async close() {
+      if (!server.listening) return
+      server.close()
+      for (const socket of sockets) socket.destroy()
+      await once(server, 'close')
+    },
+  }
+  await road.open()
+  return road
 }
 
 /** Waits until retention and compaction have seen all that is in the topic now. */

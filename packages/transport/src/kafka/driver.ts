@@ -36,7 +36,12 @@ export interface Lane extends AsyncDisposable {
   ): Promise<readonly (Place & Failed & { readonly offset: bigint })[]>
 
   joinGroup(coordinator: Broker, request: JoinRequest): Promise<Joined>
-  syncGroup(coordinator: Broker, member: Membership, assignments: ReadonlyMap<string, Uint8Array>): Promise<Uint8Array>
+  syncGroup(
+    coordinator: Broker,
+    member: Membership,
+    protocol: string,
+    assignments: ReadonlyMap<string, Uint8Array>,
+  ): Promise<Uint8Array>
   heartbeat(coordinator: Broker, member: Membership): Promise<void>
   leaveGroup(coordinator: Broker, member: Membership): Promise<void>
   /** Without places: all that the group has. `stable`: waits for nobody, says UNSTABLE_OFFSET_COMMIT of what a transaction holds open. */

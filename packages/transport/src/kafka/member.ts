@@ -123,7 +123,7 @@ export class Member implements AsyncDisposable {
     const assignment = await this.#cluster.coordinated(
       'group',
       group,
-      coordinator => this.#lane.syncGroup(coordinator, membership, assignments),
+      coordinator => this.#lane.syncGroup(coordinator, membership, PROTOCOL, assignments),
       { signal: this.#stop.signal },
     )
     if (this.#stop.signal.aborted) return

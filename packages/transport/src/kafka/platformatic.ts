@@ -216,9 +216,9 @@ function laneOf(pool: ConnectionPool, seeds: DriverOptions['brokers'], closed: (
         members: answer.members.map(({ memberId, metadata: own }) => ({ id: memberId, metadata: own })),
       }
     },
-    async syncGroup(coordinator, { group, id, generation }, assignments) {
+    async syncGroup(coordinator, { group, id, generation }, protocol, assignments) {
       const all = [...assignments].map(([memberId, assignment]) => ({ memberId, assignment: buffer(assignment) }))
-      const answer = await ask(coordinator, syncGroupV5.api, group, generation, id, null, 'consumer', null, all)
+      const answer = await ask(coordinator, syncGroupV5.api, group, generation, id, null, 'consumer', protocol, all)
       check(answer.errorCode, `synchronizing with group "${group}"`)
       return answer.assignment
     },
