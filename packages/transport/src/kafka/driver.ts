@@ -58,7 +58,13 @@ export interface Lane extends AsyncDisposable {
   listGroups(broker: Broker): Promise<readonly { readonly group: string; readonly protocolType: string }[]>
   describeGroups(coordinator: Broker, groups: readonly string[]): Promise<readonly GroupDescription[]>
 
-  initProducer(coordinator: Broker | undefined, transactionalId: string | null, timeoutMs: number): Promise<Producer>
+  /** `current`: fails with PRODUCER_FENCED if another has had the id since. */
+  initProducer(
+    coordinator: Broker | undefined,
+    transactionalId: string | null,
+    timeoutMs: number,
+    current?: Producer,
+  ): Promise<Producer>
   addPartitions(
     coordinator: Broker,
     transactionalId: string,

@@ -23,11 +23,14 @@ import { Appender, partsOf } from './appender.ts'
 import { Cluster, translated } from './cluster.ts'
 import type { Compression } from './driver.ts'
 import { groupLags } from './lags.ts'
+import { LocalState } from './local-state.ts'
 import { platformatic } from './platformatic.ts'
 import { before, offsetsAt, partitionsOf, read, startsOf } from './reader.ts'
 import { MAX_MESSAGE_BYTES, offsetAt, positionAt } from './record.ts'
 import { type Sessions, subscribe } from './running.ts'
 import { type TopicEntry, Topics } from './topics.ts'
+import { type Transactions, transact } from './transact.ts'
+import { KafkaWriter } from './writer.ts'
 
 interface Settings {
   readonly brokers: readonly { readonly host: string; readonly port: number }[]
@@ -48,7 +51,7 @@ export async function openKafka(url: string, { tenant, clientId }: OpenOptions =
   const name = clientId ?? `weft-${process.pid}`
   const driver = platformatic({ brokers: settings.brokers, clientId: name, timeoutMs: settings.patienceMs + 5_000 })
   const cluster = await Cluster.open(driver, settings.patienceMs)
-  return new Kafka(cluster, tenant, settings, name)
+  return new Kafka(cluster, tenant, settings)
 }
 
 function parse(url: string): Settings {
@@ -118,17 +121,16 @@ class Kafka implements Transport {
   readonly #topics: Topics
   readonly #appender: Appender
   readonly #settings: Settings
-  readonly #name: string
+  #state: LocalState | undefined
   readonly #members = new Set<AsyncDisposable>()
   readonly #closed = new AbortController()
   #closing: Promise<void> | undefined
 
-  constructor(cluster: Cluster, tenant: string | undefined, settings: Settings, name: string) {
+  constructor(cluster: Cluster, tenant: string | undefined, settings: Settings) {
     this.#cluster = cluster
     this.#topics = new Topics(cluster, tenant)
     this.#appender = new Appender(cluster, settings.compression)
     this.#settings = settings
-    this.#name = name
     this.cluster = cluster.id
     this.admin = {
       ensure: async specs => translated(this.#open().ensure(specs)),
@@ -190,12 +192,41 @@ class Kafka implements Transport {
     return running
   }
 
-  transact(_topics: readonly Topic[], _options: TransactOptions, _process: Process): Promise<Running> {
-    throw new Error('not yet')
+  async transact(topics: readonly Topic[], options: TransactOptions, process: Process): Promise<Running> {
+    for (const topic of topics) this.#open().allow(topic)
+    const inputs = await translated(Promise.all(topics.map(topic => this.#open().resolve(topic))))
+    checkGroup(options.group)
+    if (new Set(inputs.map(({ partitions }) => partitions)).size !== 1)
+      throw new WeftError(
+        'INVALID',
+        inputs.length === 0
+          ? 'transact needs at least one topic'
+          : `topics of one transact have equally many partitions, not ${inputs.map(({ topic, partitions }) => `${topic.name}: ${partitions}`).join(', ')}`,
+      )
+    const deadLetters = await Promise.all(inputs.map(entry => this.#deadLetters(entry, options.deadLetters)))
+    this.#state ??= new LocalState(this.#settings.state)
+    return this.#keep(
+      await transact(
+        this.#cluster,
+        this.#topics,
+        this.#state,
+        inputs,
+        deadLetters,
+        options,
+        this.#sessions,
+        this.#transactions,
+        process,
+      ),
+    )
   }
 
-  writer(_name: string): Promise<Writer> {
-    throw new Error('not yet')
+  get #transactions(): Transactions {
+    return { timeoutMs: this.#settings.transactionMs, compression: this.#settings.compression }
+  }
+
+  async writer(name: string): Promise<Writer> {
+    const topics = this.#open()
+    return KafkaWriter.open(name, this.#cluster, topics, this.#transactions, this.#closed.signal)
   }
 
   compare(a: Position, b: Position): number {
@@ -228,6 +259,7 @@ class Kafka implements Transport {
     this.#closed.abort()
     await Promise.allSettled([...this.#members].map(member => member[Symbol.asyncDispose]()))
     await this.#appender.close()
+    await this.#state?.close()
     await this.#cluster[Symbol.asyncDispose]()
   }
 }

@@ -280,10 +280,10 @@ function laneOf(pool: ConnectionPool, seeds: DriverOptions['brokers'], closed: (
         ...failed(each.errorCode),
       }))
     },
-    async initProducer(coordinator, transactionalId, timeoutMs) {
+    async initProducer(coordinator, transactionalId, timeoutMs, current = { id: -1n, epoch: -1 }) {
       const answer = coordinator
-        ? await ask(coordinator, initProducerIdV4.api, transactionalId, timeoutMs, -1n, -1)
-        : await askAny(initProducerIdV4.api, transactionalId, timeoutMs, -1n, -1)
+        ? await ask(coordinator, initProducerIdV4.api, transactionalId, timeoutMs, current.id, current.epoch)
+        : await askAny(initProducerIdV4.api, transactionalId, timeoutMs, current.id, current.epoch)
       check(answer.errorCode, 'asking for a producer id')
       return { id: answer.producerId, epoch: answer.producerEpoch }
     },
