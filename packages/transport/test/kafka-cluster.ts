@@ -28,6 +28,7 @@ export async function kafkaCluster(open: typeof openKafka): Promise<Cluster> {
     open: options => open(url, options),
     failStorage: () => road.close(),
     healStorage: () => road.open(),
+    shortRetentionMs: 2_000,
     expire: topic => expire(lane, topic),
     async [Symbol.asyncDispose]() {
       await driver[Symbol.asyncDispose]()

@@ -1,4 +1,4 @@
-import { pause } from '../backoff.ts'
+import { backoff, pause } from '../backoff.ts'
 import { WeftError } from '../transport.ts'
 import { decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription, userDataOf } from './assignment.ts'
 import { assign, type Candidate } from './assignor.ts'
@@ -155,11 +155,17 @@ export class Member implements AsyncDisposable {
     const [giveUp, takeAway] = [new AbortController(), new AbortController()]
     const claim = { partition, signal: giveUp.signal, lost: takeAway.signal, since: Date.now() }
     const served = (async () => {
-      try {
-        await this.#serve(claim)
-      } catch (error) {
-        const taken = takeAway.signal.aborted && error instanceof WeftError && error.code === 'FENCED'
-        if (!taken) this.#fail(error)
+      for (let tries = 1; ; tries++) {
+        try {
+          await this.#serve(claim)
+          break
+        } catch (error) {
+          if (takeAway.signal.aborted && error instanceof WeftError && error.code === 'FENCED') break
+          // What passes makes it begin again from where the group is.
+          const passing = error instanceof WeftError && error.retryable
+          if (!passing) this.#fail(error)
+          if (!passing || !(await pause(backoff(tries, { maxMs: 2_000 }), giveUp.signal))) break
+        }
       }
       this.#held.delete(partition)
       if (this.#leaving || takeAway.signal.aborted) return

@@ -56,7 +56,7 @@ export function receivedOf(
   const headers: Header[] = []
   for (let i = 0; i < own; i++) {
     const [name, value] = record.headers[i] as [Uint8Array, Uint8Array]
-    headers.push([Buffer.from(name).toString(), value])
+    headers.push([Buffer.from(name).toString(), new Uint8Array(value.buffer, value.byteOffset, value.length)])
   }
   return {
     topic,
