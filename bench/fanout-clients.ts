@@ -1,6 +1,6 @@
 /**
  * The receiving end of the fan-out benchmark, in a process of its own: opens SSE or WebSocket connections, counts what
- * arrives on all of them, and measures the delay on a sample. Alerts carry the time they were published in `"at":`.
+ * arrives on all of them, and measures the delay on a sample. Alerts carry the time they were published in `raised_at`.
  */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
@@ -25,7 +25,7 @@ export interface Received {
 }
 
 /** What marks one delivery in the bytes: once in each frame, never elsewhere. */
-const MARK = Buffer.from('"at":')
+const MARK = Buffer.from('"raised_at":')
 
 /** Connects them all, then calls `publish`; counts until `expected` have arrived or nothing did for two seconds. */
 export async function deliveredTo(audience: Audience, expected: number, publish: () => Promise<void>, cores = '1') {
@@ -48,7 +48,8 @@ async function open(audience: Audience): Promise<Socket> {
   socket.write(`GET ${audience.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n${upgrade}\r\n`)
   const [head] = await once(socket, 'data')
   const status = String(head).slice(9, 12)
-  if (status !== (audience.kind === 'ws' ? '101' : '200')) throw new Error(`The server answered ${String(head).slice(0, 300)}`)
+  if (status !== (audience.kind === 'ws' ? '101' : '200'))
+    throw new Error(`The server answered ${String(head).slice(0, 300)}`)
   return socket
 }
 
@@ -69,7 +70,8 @@ async function receive(audience: Audience, expected: number): Promise<void> {
       total += data.length
       for (let at = data.indexOf(MARK); at >= 0; at = data.indexOf(MARK, at + 200)) {
         deliveries++
-        if (sampled && at + 18 < data.length) delays.push(Date.now() - Number(data.toString('latin1', at + 5, at + 18)))
+        if (sampled && at + 25 < data.length)
+          delays.push(Date.now() - Number(data.toString('latin1', at + 12, at + 25)))
       }
       last = Date.now()
       if (deliveries >= expected) done.resolve()

@@ -9,6 +9,8 @@ export type Figures = Record<string, number>
 export interface Contest {
   /** The benchmark's own file: run again with `--run NAME` for each contender, in turn, A B A B …. */
   readonly file: string
+  /** Arguments that each contender's process gets as well. */
+  readonly args?: readonly string[]
   readonly title: string
   /** The first one is what the others are compared with. */
   readonly contenders: Record<string, () => Promise<Figures>>
@@ -39,7 +41,7 @@ export async function sideBySide(contest: Contest): Promise<void> {
   for (let round = 0; round < rounds; round++)
     for (const name of names) {
       if (stdout.isTTY) stdout.write(`\rround ${round + 1}/${rounds}: ${name}…      `)
-      seen[name]?.push(await inProcess(contest.file, name, contest.cores))
+      seen[name]?.push(await inProcess(contest, name))
     }
   if (stdout.isTTY) stdout.write(`\r${' '.repeat(60)}\r`)
   const figures = new Set(Object.values(seen).flatMap(rounds => Object.keys(rounds[0] ?? {})))
@@ -74,8 +76,8 @@ export function pinned(cores: string | undefined, args: readonly string[], stder
   return spawn(command[0] ?? execPath, command.slice(1), { stdio: ['pipe', 'pipe', stderr, 'ipc'] })
 }
 
-async function inProcess(file: string, name: string, cores?: string): Promise<Figures> {
-  const child = pinned(cores, [file, '--run', name])
+async function inProcess({ file, args = [], cores }: Contest, name: string): Promise<Figures> {
+  const child = pinned(cores, [file, ...args, '--run', name])
   let printed = ''
   for await (const chunk of child.stdout ?? []) printed += chunk
   const last = printed.trim().split('\n').at(-1) ?? ''

@@ -71,8 +71,7 @@ export async function play({
   const one = async (session: Session, runId: string, gateway: Gateway) => {
     const startedAt = Date.now()
     for (const event of eventsOf(session, startedAt, runId)) {
-      const wait = startedAt + event.payload.elapsed_ms / speed - Date.now()
-      if (wait > 0) await sleep(wait, undefined, { signal: stop })
+      await until(startedAt + event.payload.elapsed_ms / speed, stop)
       const key = keys[session.tenant]
       if (key === undefined) throw new RangeError(`there is no write key for the tenant ${session.tenant}`)
       await deliver({ ...event, sent_at: new Date().toISOString() }, key, gateway, stop)
@@ -87,7 +86,7 @@ export async function play({
     for (let round = 0; round < rounds; round++)
       for (const session of played) {
         due = Math.max(due + gapMs, Date.now() - HEAD_START_SECONDS * 1_000)
-        if (due > Date.now()) await sleep(due - Date.now(), undefined, { signal: stop })
+        await until(due, stop)
         while (live.size >= LIVE_SESSIONS) await Promise.race(live)
         stop.throwIfAborted()
         const gateway = gateways[session.row % gateways.length] as Gateway
@@ -105,6 +104,14 @@ export async function play({
     for (const { agent } of gateways) agent.destroy()
   }
   return counts
+}
+
+/** A timer of more than 24 days would fire at once. */
+const LONGEST_TIMER_MS = 86_400_000
+
+async function until(time: number, signal: AbortSignal): Promise<void> {
+  for (let wait = time - Date.now(); wait > 0; wait = time - Date.now())
+    await sleep(Math.min(wait, LONGEST_TIMER_MS), undefined, { signal })
 }
 
 function gatewayOf(url: string, ca: string | Uint8Array | undefined): Gateway {

@@ -19,6 +19,7 @@ interface Answer {
 const ANSWER_WITHIN_MS = 10_000
 const FIRST_WAIT_MS = 100
 const LONGEST_WAIT_MS = 5_000
+const LONGEST_ASKED_MS = 3_600_000
 
 /**
  * Sends an event until the gateway has taken it: again after Retry-After when it says so, again with the same
@@ -55,7 +56,7 @@ const isWorthRepeating = (status: number) => status === 408 || status === 429 ||
 /** Retry-After is in seconds (RFC 9110 also has dates; then, and without one, the wait doubles, with jitter). */
 function waitMs(retryAfter: string | undefined, attempt: number): number {
   const asked = Number(retryAfter) * 1_000
-  if (asked >= 0) return asked + Math.random() * FIRST_WAIT_MS
+  if (asked >= 0) return Math.min(LONGEST_ASKED_MS, asked) + Math.random() * FIRST_WAIT_MS
   return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt) * (0.5 + Math.random() / 2)
 }
 

@@ -37,7 +37,7 @@ describe('the data set', () => {
   })
 })
 
-describe('the events of each of the 12,330 sessions', () => {
+describe('the events of each of the 12,330 sessions', { timeout: 120_000 }, () => {
   it('add up to the counts and milliseconds of its row', () => {
     for (const session of all) {
       const row = rows[session.row] as string[]

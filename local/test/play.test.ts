@@ -160,6 +160,17 @@ describe('the player', () => {
     expect(await play({ urls: [gateway.url], signal: stop.signal })).toEqual({ events: 0, sessions: 0 })
   })
 
+  it('takes its time when a session is slowed down a millionfold', async () => {
+    const stop = new AbortController()
+    const gateway = await listen((event, request, response) => {
+      take(event, request, response)
+      if (gateway.events.length === some.length) setTimeout(() => stop.abort(), 50)
+    })
+    // The gaps between pages are now weeks, more than a timer can hold.
+    await play({ ...atOnce, urls: [gateway.url], speed: 1e-6, signal: stop.signal })
+    expect(new Set(gateway.events.map(event => event.type))).toEqual(new Set(['session_start']))
+  })
+
   it('goes on when the gateway was away', async () => {
     let away = true
     const gateway = await listen((event, request, response) => {

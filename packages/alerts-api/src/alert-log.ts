@@ -1,5 +1,6 @@
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import type { Catalogue, Codec, Events } from '@weft/schema'
+import { traceOf, tracer } from '@weft/telemetry'
 import { HEADERS, type Received, type Topic, type Transport } from '@weft/transport'
 import type { Logger } from 'pino'
 import type { Fanout } from './fanout.ts'
@@ -12,49 +13,96 @@ export const ALERTS: Topic = { name: 'alerts.v1' }
 
 const FETCH_BYTES = 256 * 1024
 const MAX_PAUSE_MS = 5_000
+const HELD_MS = 1_000
 
 /** The alerts' topic, decoded. */
 export class AlertLog {
   readonly #transport: Transport
   readonly #codec: Codec<Events['alerts.v1']>
   readonly #log: Logger
-  readonly #maxReplays: number
+  readonly #maxFetches: number
   readonly #waiting: (() => void)[] = []
-  #replays = 0
+  #fetching = 0
 
   constructor(
     transport: Transport,
     catalogue: Catalogue,
     log: Logger,
-    { maxReplays = 16 }: { maxReplays?: number } = {},
+    { maxFetches = 16 }: { maxFetches?: number } = {},
   ) {
     this.#transport = transport
     this.#codec = catalogue.codec('alerts.v1')
     this.#log = log
-    this.#maxReplays = maxReplays
+    this.#maxFetches = maxFetches
   }
 
-  /** Reads for one client that is too far behind for the ring; so many at once, others wait. */
+  /**
+   * Reads for one client that is too far behind for the ring. So many fetch at once, others wait; a place is held while
+   * a batch is fetched, not while the client takes it.
+   */
   async *replay(after: Vector, signal: AbortSignal): AsyncGenerator<readonly Logged[]> {
-    if (this.#replays >= this.#maxReplays) await new Promise<void>(start => this.#waiting.push(start))
-    else this.#replays++
+    const batches = this.#messages(after, signal)[Symbol.asyncIterator]()
     try {
-      if (!signal.aborted) yield* this.#read(after, signal)
+      while (await this.#slot(signal)) {
+        const { value, done } = await this.#fetch(batches)
+        if (done) return
+        yield value.map(message => this.#decode(message))
+      }
     } finally {
+      await batches.return?.()
+    }
+  }
+
+  /** One that finds nothing new waits without a place. */
+  async #fetch<Batch>(batches: AsyncIterator<Batch>): Promise<IteratorResult<Batch>> {
+    let isHeld = true
+    const release = () => {
+      if (!isHeld) return
+      isHeld = false
       const next = this.#waiting.shift()
       if (next) next()
-      else this.#replays--
+      else this.#fetching--
     }
+    const timer = setTimeout(release, HELD_MS)
+    try {
+      return await batches.next()
+    } finally {
+      clearTimeout(timer)
+      release()
+    }
+  }
+
+  /** False when the signal aborts before there is one. */
+  #slot(signal: AbortSignal): boolean | Promise<boolean> {
+    if (signal.aborted) return false
+    if (this.#fetching < this.#maxFetches) {
+      this.#fetching++
+      return true
+    }
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const start = () => {
+      signal.removeEventListener('abort', abandon)
+      resolve(true)
+    }
+    const abandon = () => {
+      const place = this.#waiting.indexOf(start)
+      if (place >= 0) this.#waiting.splice(place, 1)
+      resolve(false)
+    }
+    this.#waiting.push(start)
+    signal.addEventListener('abort', abandon, { once: true })
+    return promise
   }
 
   /** Feeds the fan-out from where its tape stands until the signal aborts; what fails is tried again from there. */
   async follow(fanout: Fanout, starts: Starts, signal: AbortSignal): Promise<void> {
     for (let pause = 50; !signal.aborted; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
       try {
-        for await (const batch of this.#read(fanout.tape.vector, signal)) {
+        for await (const batch of this.#messages(fanout.tape.vector, signal)) {
           pause = 50
-          for (const record of batch) {
-            const room = fanout.push(record)
+          for (const message of batch) {
+            const room = fanout.push(this.#decode(message))
+            trace(message)
             if (room) await room
           }
           // A log that always has more would keep timers and sockets waiting.
@@ -72,10 +120,8 @@ export class AlertLog {
     }
   }
 
-  async *#read(after: Vector, signal: AbortSignal): AsyncGenerator<readonly Logged[]> {
-    const from = { after: toPositions(after) }
-    for await (const batch of this.#transport.read(ALERTS, { from, signal, maxBytes: FETCH_BYTES }))
-      yield batch.map(message => this.#decode(message))
+  #messages(after: Vector, signal: AbortSignal): AsyncIterable<readonly Received[]> {
+    return this.#transport.read(ALERTS, { from: { after: toPositions(after) }, signal, maxBytes: FETCH_BYTES })
   }
 
   #decode(message: Received): Logged {
@@ -91,4 +137,14 @@ export class AlertLog {
       return { ...logged, alert: undefined }
     }
   }
+}
+
+const spans = tracer('alerts-api')
+
+/** The last span of an event's trace: from the log taking the alert to it being ready for all that listen. */
+function trace(message: Received): void {
+  if (!message.headers?.some(([name]) => name === HEADERS.trace)) return
+  const { partition, at } = message.position
+  const attributes = { 'weft.topic': message.topic.name, 'weft.partition': partition, 'weft.position': at }
+  spans.startSpan('alerts.publish', { startTime: message.appendedAt, attributes }, traceOf(message)).end()
 }

@@ -56,6 +56,10 @@ export interface AlertsApi extends AsyncDisposable {
   readonly url: string
 }
 
+/** A request that has not arrived in this time is not worth waiting for. */
+const REQUEST_MS = 10_000
+/** At start, what is read back into memory is waited for no longer than this. */
+const READ_BACK_MS = 30_000
 /** Red after this time without progress while there is something to read. */
 const STALLED_MS = 10_000
 
@@ -92,7 +96,11 @@ export async function startAlertsApi({
   const { channels } = fanout
 
   // Without a logger of its own: addresses carry tokens, since EventSource can set no header.
-  const app: FastifyInstance = Fastify({ forceCloseConnections: true, ...(tls && { https: tls }) })
+  const app: FastifyInstance = Fastify({
+    forceCloseConnections: true,
+    requestTimeout: REQUEST_MS,
+    ...(tls && { https: tls }),
+  })
   app.setValidatorCompiler(() => () => true)
   app.setSerializerCompiler(() => JSON.stringify)
   app.setErrorHandler((error, request, reply) => {
@@ -131,24 +139,26 @@ export async function startAlertsApi({
   await caughtUp()
   const sweep = new Sweep(fanout, options)
   const forget = health.add('alerts-api', progress())
-  await app.listen({ host, port })
+  await app.listen({ host, port }).catch(async error => {
+    await end()
+    throw error
+  })
   const address = app.server.address() as AddressInfo
   const name = address.family === 'IPv6' ? `[${address.address}]` : address.address
 
-  return {
-    url: `${tls ? 'https' : 'http'}://${name}:${address.port}`,
-    async [Symbol.asyncDispose]() {
-      admission.close()
-      app.server.close()
-      endStats()
-      await listeners.drain(drainMs)
-      forget()
-      sweep.stop()
-      stopping.abort()
-      await Promise.all([following, feeding])
-      fanout.stop()
-      await app.close()
-    },
+  return { url: `${tls ? 'https' : 'http'}://${name}:${address.port}`, [Symbol.asyncDispose]: end }
+
+  async function end(): Promise<void> {
+    admission.close()
+    app.server.close()
+    endStats()
+    await listeners.drain(drainMs)
+    forget()
+    sweep.stop()
+    stopping.abort()
+    await Promise.all([following, feeding])
+    fanout.stop()
+    await app.close()
   }
 
   function isAllowedOrigin(origin: string, host: string | undefined): boolean {
@@ -156,10 +166,14 @@ export async function startAlertsApi({
     return URL.canParse(origin) && new URL(origin).host === host
   }
 
-  /** What was there at the start is in the ring, so that "latest" means latest. */
+  /** Waits until what was there at the start is in the ring, so that "latest" means latest. */
   async function caughtUp(): Promise<void> {
     const end = toVector((await transport.admin.describe(ALERTS)).end)
-    while (!covers(tape.mark.vector, end, compare)) await tape.marked
+    const late = AbortSignal.timeout(READ_BACK_MS)
+    const over = new Promise(resolve => late.addEventListener('abort', resolve))
+    while (!late.aborted && !covers(tape.mark.vector, end, compare)) await Promise.race([tape.marked, over])
+    if (late.aborted)
+      log.warn('there are so many recent alerts that clients are let in while they are still being read')
   }
 
   function progress() {

@@ -29,7 +29,7 @@ export async function catchUp(
         parts.push(wire.reset(reset))
       }
       if (connection.state !== 'catching up') return
-      if (parts.length > 0) connection.write(wire.packet(parts))
+      if (parts.length > 0) fanout.write(connection, wire.packet(parts))
       deliveries.inc({ kind: wire.kind }, parts.length)
       connection.cursor = pursuit.cursor
       await connection.drained()

@@ -65,7 +65,7 @@ export class Fanout {
     const frame = this.tape.push(record, record.alert)
     this.#timer ??= setTimeout(
       this.flush,
-      Math.min(Math.max(this.#options.coalesceMs, this.#lastFlushMs), MAX_PAUSE_MS),
+      Math.min(Math.max(this.#options.coalesceMs, this.#lastFlushMs / 2), MAX_PAUSE_MS),
     )
     if (!frame) return undefined
     encoded.inc()
@@ -111,9 +111,13 @@ export class Fanout {
     this.tape.setMark()
     for (const channel of this.#dirty) this.#send(channel, cursor)
     this.#dirty.clear()
-    this.#boundTotal()
+    this.boundTotal()
     this.#lastFlushMs = performance.now() - before
     ringBytes.set(this.tape.ring.bytes)
+  }
+
+  write(connection: Connection, packet: Buffer): void {
+    if (!connection.write(packet)) this.#queued.add(connection)
   }
 
   /** `before` is where those stand that cannot take it. */
@@ -127,7 +131,7 @@ export class Fanout {
       for (const connection of connections) {
         if (connection.backlog > this.#options.maxQueuedBytes) this.#tooSlow(connection, before)
         else {
-          if (!connection.write(packet)) this.#queued.add(connection)
+          this.write(connection, packet)
           sent++
         }
       }
@@ -139,8 +143,8 @@ export class Fanout {
   #tooSlow(connection: Connection, cursor: string): void {
     connection.channel.leave(connection)
     connection.cursor = cursor
+    connection.state = 'lagging'
     if (this.#options.slow === 'disconnect') this.end(connection, 'slow')
-    else connection.state = 'lagging'
   }
 
   /** To be called when a connection's socket has taken everything. */
@@ -192,17 +196,17 @@ export class Fanout {
   }
 
   /** Those who hold most are cut off while too much is queued for all together; they resume from their last id. */
-  #boundTotal(): void {
+  boundTotal(): void {
     let total = 0
     for (const connection of this.#queued) total += connection.backlog
+    if (total > this.#options.maxTotalQueuedBytes)
+      for (const connection of [...this.#queued].sort((a, b) => b.backlog - a.backlog)) {
+        total -= connection.backlog
+        ended.inc({ reason: 'memory' })
+        connection.socket.destroy()
+        if (total <= this.#options.maxTotalQueuedBytes) break
+      }
     queuedBytes.set(total)
-    if (total <= this.#options.maxTotalQueuedBytes) return
-    for (const connection of [...this.#queued].sort((a, b) => b.backlog - a.backlog)) {
-      if (total <= this.#options.maxTotalQueuedBytes) return
-      total -= connection.backlog
-      ended.inc({ reason: 'memory' })
-      connection.socket.destroy()
-    }
   }
 
   stop(): void {

@@ -56,7 +56,7 @@ export function alertPages(
       pursuit.stop()
       over.resolve()
     }
-    const timer = setTimeout(stop, Math.max(SCAN_MS, waitMs))
+    const timer = setTimeout(stop, waitMs || SCAN_MS)
     socket.once('close', stop)
     const alerts: string[] = []
     let cursor: string | undefined

@@ -86,10 +86,12 @@ export class Pursuit {
     this.#enterRing()
   }
 
-  /** Ends a pull that waits. */
+  /** Ends a pull that waits, and the reading of the log. */
   stop(): void {
     this.#stop.abort()
     this.#stopped.resolve()
+    // It may have failed already, which whoever pulled was told.
+    this.#log?.return?.()?.catch(() => {})
   }
 
   #enterRing(): boolean {

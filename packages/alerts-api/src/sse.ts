@@ -5,6 +5,7 @@ import type { Channels } from './channel.ts'
 import { parseFilter } from './filter.ts'
 import type { Listeners } from './listeners.ts'
 import { filterParameters, startParameters, streamAnswers } from './openapi.ts'
+import { Refusal } from './refusal.ts'
 import type { Starts } from './starts.ts'
 import { WIRES } from './wire.ts'
 
@@ -50,6 +51,9 @@ export function alertStream(
     const filter = parseFilter(query, admission.tenant(identity, query))
     const lastEventId = request.headers['last-event-id']
     const start = await starts.of(query, typeof lastEventId === 'string' ? lastEventId : undefined, 'latest')
+    // Pipelined behind a request that is still being answered, it would write into that one's answer.
+    if (reply.raw.socket !== request.raw.socket)
+      throw new Refusal('invalid_request', 'a stream needs a connection of its own: do not pipeline')
     admission.take(identity.tenant)
     openStream(reply)
     listeners.add({

@@ -7,7 +7,7 @@ const SEVERITIES = ['critical', 'warning', 'info'] as const
 type Counts = Record<(typeof SEVERITIES)[number], number>
 
 /** In the order in which records pass them; others come behind, by name. */
-const STAGES = ['validate', 'enrich', 'features', 'score', 'alert', 'intervene']
+const STAGES = ['validate', 'enrich', 'features', 'score', 'alert', 'intervene', 'delivery', 'settle']
 
 export interface GroupTotal {
   readonly group: string

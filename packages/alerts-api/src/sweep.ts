@@ -30,6 +30,7 @@ export class Sweep {
 
   readonly #run = (): void => {
     const now = Date.now()
+    this.#fanout.boundTotal()
     const { cursor } = this.#fanout.tape.mark
     const packets = new Map<unknown, Buffer>()
     for (const connection of this.#fanout.connections) {

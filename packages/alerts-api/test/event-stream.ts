@@ -19,19 +19,25 @@ export class EventStream {
   #data: string[] = []
   #event = ''
 
-  private constructor(response: Response, abort: AbortController) {
+  private constructor(response: Response, abort: AbortController, reading: Promise<void>) {
     this.response = response
     this.#abort = abort
-    this.ended = this.#read()
+    this.ended = reading.then(() => this.#read())
   }
 
-  static async open(url: string, token: string, headers: Record<string, string> = {}): Promise<EventStream> {
+  /** Takes nothing from its socket before `reading` resolves. */
+  static async open(
+    url: string,
+    token: string,
+    headers: Record<string, string> = {},
+    reading = Promise.resolve(),
+  ): Promise<EventStream> {
     const abort = new AbortController()
     const response = await fetch(url, {
       headers: { authorization: `Bearer ${token}`, ...headers },
       signal: abort.signal,
     })
-    return new EventStream(response, abort)
+    return new EventStream(response, abort, reading)
   }
 
   get alertIds(): string[] {

@@ -5,13 +5,16 @@ import { join } from 'node:path'
 import { createAuth, type Scope, signToken } from '@weft/auth'
 import { type Catalogue, type Draft, loadCatalogue } from '@weft/schema'
 import { Health } from '@weft/telemetry'
-import { HEADERS, header, open, type Transport } from '@weft/transport'
+import { HEADERS, header, openEmbedded, type Transport } from '@weft/transport'
 import { pino } from 'pino'
-import { onTestFinished } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import { type AlertsApi, type AlertsApiOptions, startAlertsApi } from '../src/index.ts'
 
 export const SECRET = 'a secret of more than thirty-two bytes for tests'
 const TOPIC = { name: 'alerts.v1' }
+
+/** As expect.poll, for a machine that has other things to do. */
+export const eventually = <T>(get: () => T | Promise<T>) => expect.poll(get, { timeout: 15_000 })
 
 export const tokenFor = (tenant: string, { scopes = ['alerts:read'] as Scope[], expiresIn = 3600 } = {}) =>
   signToken(SECRET, { tenant, scopes, expiresIn })
@@ -22,6 +25,8 @@ export interface Serving {
   readonly health: Health
   /** Starts a server over the same store; several may run. */
   start(options?: Partial<AlertsApiOptions>): Promise<AlertsApi>
+  /** Removes what is older than the retention. */
+  expire(): Promise<void>
   /** Appends alerts and returns their ids. */
   raise(...alerts: Partial<Draft<'alerts.v1'>>[]): Promise<string[]>
 }
@@ -29,12 +34,11 @@ export interface Serving {
 /** A store of its own with the catalogue's topics; everything is taken down after the test. */
 export async function serving({ retentionMs }: { retentionMs?: number } = {}): Promise<Serving> {
   const directory = await mkdtemp(join(tmpdir(), 'weft-alerts-'))
-  const transport = await open(`embedded:${directory}`)
+  const transport = await openEmbedded(`embedded:${directory}`)
   const catalogue = await loadCatalogue()
   const specs = catalogue.specs()
-  await transport.admin.ensure(
-    specs.map(spec => (spec.topic.name === TOPIC.name && retentionMs !== undefined ? { ...spec, retentionMs } : spec)),
-  )
+  const isShort = (name: string) => name === TOPIC.name && retentionMs !== undefined
+  await transport.admin.ensure(specs.map(spec => (isShort(spec.topic.name) ? { ...spec, retentionMs } : spec)))
   const running: AlertsApi[] = []
   onTestFinished(async () => {
     await Promise.all(running.map(api => api[Symbol.asyncDispose]()))
@@ -60,6 +64,11 @@ export async function serving({ retentionMs }: { retentionMs?: number } = {}): P
       })
       running.push(api)
       return api
+    },
+    async expire() {
+      const now = Date.now()
+      while (Date.now() - now <= (retentionMs ?? 0)) await new Promise(setImmediate)
+      await transport.maintain()
     },
     async raise(...alerts) {
       const messages = alerts.map(about => {

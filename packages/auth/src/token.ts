@@ -1,4 +1,4 @@
-import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto'
+import { createPublicKey, createSecretKey, hash, type KeyObject } from 'node:crypto'
 import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify, SignJWT } from 'jose'
 import { AuthError, type Identity, isTenant, type Scope } from './identity.ts'
 
@@ -35,7 +35,7 @@ export function tokenVerifier(options: JwtOptions): VerifyToken {
       `jwt.algorithms: ${foreign.join(', ') || 'none'} does not go with this key; possible are ${allowed.possible.join(', ')}`,
     )
   const checks = { algorithms, clockTolerance, requiredClaims: ['exp', 'tenant'], ...pick({ issuer, audience }) }
-  return async token => {
+  return remembered(async token => {
     try {
       // jose's overloads part a key from a function that finds one.
       const { payload } =
@@ -44,6 +44,27 @@ export function tokenVerifier(options: JwtOptions): VerifyToken {
     } catch (error) {
       throw toAuthError(error)
     }
+  })
+}
+
+/** How long a good token is not verified again: a key that is withdrawn stays good for as long. */
+const REMEMBER_MS = 30_000
+const REMEMBER = 10_000
+
+/** A tracker sends one token with every request; verifying it takes longer than all else that is done with one event. */
+function remembered(verify: VerifyToken): VerifyToken {
+  const good = new Map<string, { readonly identity: Identity; readonly until: number }>()
+  return async token => {
+    const digest = hash('sha256', token)
+    const now = Date.now()
+    const known = good.get(digest)
+    if (known && now < known.until) return known.identity
+    good.delete(digest)
+    const identity = await verify(token)
+    const [oldest] = good.keys()
+    if (good.size >= REMEMBER && oldest !== undefined) good.delete(oldest)
+    good.set(digest, { identity, until: Math.min(now + REMEMBER_MS, identity.expiresAt ?? 0) })
+    return identity
   }
 }
 

@@ -2,7 +2,7 @@ import { generateKeyPairSync, hash } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, SignJWT, UnsecuredJWT } from 'jose'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { createAuth, credentialOf, requireScope, requireTenant, signToken } from '../src/index.ts'
 
 const secret = 'a secret of more than thirty-two bytes'
@@ -60,6 +60,20 @@ describe('a token signed with the shared secret', () => {
     expect(await createAuth({ jwt: { secret, clockTolerance: 60 } }).authenticate(token)).toMatchObject({
       tenant: 'aurora',
     })
+  })
+
+  test('is refused once it has expired though it was good before', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    try {
+      const token = await signToken(secret, { ...claims, expiresIn: 10 })
+      expect((await bySecret.authenticate(token)).tenant).toBe('aurora')
+      vi.setSystemTime(Date.now() + 9000)
+      expect((await bySecret.authenticate(token)).tenant).toBe('aurora')
+      vi.setSystemTime(Date.now() + 10_000)
+      await expect(bySecret.authenticate(token)).rejects.toMatchObject({ code: 'token_expired' })
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   test('is refused before its time', async () => {

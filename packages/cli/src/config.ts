@@ -18,6 +18,11 @@ const Shape = z.strictObject({
     .string()
     .regex(/^[a-z][a-z0-9+]*:./, 'a URL such as embedded:.weft')
     .default('embedded:.weft'),
+  /** With less room on the disk of an embedded log nothing starts, and what runs ends cleanly. */
+  leastFreeBytes: z
+    .int()
+    .min(0)
+    .default(64 << 20),
   /** Folder of catalogue.yaml; the project's own if absent. */
   schemas: z.string().optional(),
   dev: z
@@ -26,6 +31,8 @@ const Shape = z.strictObject({
       port: port.max(65_533).default(7070),
       demo: z.boolean().default(true),
       speed: z.number().positive().optional(),
+      /** Of each partition, in a store that `weft dev` makes: more than that much of the past is let go. */
+      retentionBytes: bytes.default(16 * 2 ** 20),
     })
     .prefault({}),
   auth: z
@@ -52,6 +59,8 @@ const Shape = z.strictObject({
       /** Plain HTTP: on loopback, elsewhere only with `plainHttpAnywhere`. */
       httpPort: port.default(7071),
       plainHttpAnywhere: z.boolean().default(false),
+      /** /metrics, /healthz and /readyz also where others than this machine can reach them. */
+      publicOps: z.boolean().default(false),
       tls: tls.optional(),
       /** The index of event ids; beside an embedded log if absent. */
       directory: z.string().optional(),
@@ -73,6 +82,20 @@ const Shape = z.strictObject({
       tasks: z.record(z.string(), z.array(z.string()).min(1)).optional(),
       modelFile: z.string().optional(),
       tickMs: milliseconds.optional(),
+      /** How long windows and rules wait for events that are under way. */
+      graceMs: milliseconds.optional(),
+      /** Which alerts call for something to be done, and how long an entity is left alone afterwards. */
+      interventions: z
+        .array(
+          z.strictObject({
+            rule: z.string(),
+            type: z.enum(['email', 'push', 'modal', 'script']),
+            cooldownMs: milliseconds,
+          }),
+        )
+        .optional(),
+      /** Where commands are delivered to; the log if absent. */
+      webhook: z.url({ protocol: /^https?$/ }).optional(),
       /** Of its `/metrics`, `/healthz` and `/readyz`. */
       opsPort: port.default(7073),
     })
@@ -319,7 +342,12 @@ function describe(issue: z.core.$ZodIssue, raw: unknown): Wrong[] {
   }
 }
 
-const NAMES: Record<string, string> = { array: 'a list', object: 'names and values', record: 'names and values' }
+const NAMES: Record<string, string> = {
+  array: 'a list',
+  object: 'names and values',
+  record: 'names and values',
+  boolean: 'true or false',
+}
 const aOr = (type: string) => NAMES[type] ?? `a ${type}`
 
 function knownAt(at: readonly PropertyKey[]): string[] {

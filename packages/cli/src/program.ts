@@ -1,22 +1,24 @@
 import { readFileSync } from 'node:fs'
 import { styleText } from 'node:util'
 import { Command, CommanderError } from 'commander'
-import { backup } from './commands/backup.ts'
-import { dev } from './commands/dev.ts'
-import { dlq } from './commands/dlq.ts'
-import { groups } from './commands/groups.ts'
-import { produce } from './commands/produce.ts'
-import { replay } from './commands/replay.ts'
-import { run } from './commands/run.ts'
-import { schemas } from './commands/schemas.ts'
-import { tail } from './commands/tail.ts'
-import { token } from './commands/token.ts'
-import { topics } from './commands/topics.ts'
 import { EXIT, explain } from './exit.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
 
-const COMMANDS = [dev, run, topics, tail, produce, groups, schemas, dlq, replay, backup, token]
+/** In the order of the help; each is loaded when it is asked for, so that a small one starts fast. */
+const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  dev: async () => (await import('./commands/dev.ts')).dev,
+  run: async () => (await import('./commands/run.ts')).run,
+  topics: async () => (await import('./commands/topics.ts')).topics,
+  tail: async () => (await import('./commands/tail.ts')).tail,
+  produce: async () => (await import('./commands/produce.ts')).produce,
+  groups: async () => (await import('./commands/groups.ts')).groups,
+  schemas: async () => (await import('./commands/schemas.ts')).schemas,
+  dlq: async () => (await import('./commands/dlq.ts')).dlq,
+  replay: async () => (await import('./commands/replay.ts')).replay,
+  backup: async () => (await import('./commands/backup.ts')).backup,
+  token: async () => (await import('./commands/token.ts')).token,
+}
 
 const HELP = `
 Exit codes:
@@ -28,8 +30,8 @@ Examples:
   weft groups --log embedded:/var/weft    how far behind each consumer is
   weft topics --json                      one JSON object a line, as with every command`
 
-/** The command line; nothing is parsed yet. */
-export function program(): Command {
+/** The command line with the one command that `args` begin with, or else with all; nothing is parsed yet. */
+export async function program(args: readonly string[] = []): Promise<Command> {
   const weft = new Command('weft')
     .description('A durable log, its pipeline and its alerts: run them, look inside, repair.')
     .version(version)
@@ -40,7 +42,8 @@ export function program(): Command {
     .showHelpAfterError('(--help tells more)')
     .addHelpText('after', HELP)
     .exitOverride()
-  for (const add of COMMANDS) add(weft)
+  const only = COMMANDS[args[0] ?? '']
+  for (const load of only ? [only] : Object.values(COMMANDS)) (await load())(weft)
   return weft
 }
 
@@ -51,7 +54,7 @@ export async function main(args: readonly string[]): Promise<number> {
     process.exit(error.code === 'EPIPE' ? EXIT.done : EXIT.failed),
   )
   try {
-    await program().parseAsync(args, { from: 'user' })
+    await (await program(args)).parseAsync(args, { from: 'user' })
     return EXIT.done
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage

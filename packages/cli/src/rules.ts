@@ -34,6 +34,8 @@ export function liveRules(
   const reread = async () => {
     try {
       const edited = await loadConfig({ ...load, file })
+      // Only half of it may be there yet, and nobody means to end all alerting by emptying a file.
+      if (edited.rules === undefined && shown !== '[]') throw new Error(`${file} has no rules; an empty list ends them`)
       const written = JSON.stringify(edited.rules ?? [])
       if (written === shown) return
       rules = parse(edited.rules ?? [])
@@ -43,6 +45,18 @@ export function liveRules(
       log.error(`the old alert rules stay: ${explain(error).sentence}`)
     }
   }
-  watchFile(file, { interval: everyMs }, reread)
-  return { current: () => rules, [Symbol.dispose]: () => unwatchFile(file, reread) }
+  // An editor writes in several steps: what counts is the file that has stayed as it is for a moment.
+  let settling: NodeJS.Timeout | undefined
+  const changed = () => {
+    clearTimeout(settling)
+    settling = setTimeout(reread, everyMs)
+  }
+  watchFile(file, { interval: everyMs }, changed)
+  return {
+    current: () => rules,
+    [Symbol.dispose]() {
+      clearTimeout(settling)
+      unwatchFile(file, changed)
+    },
+  }
 }

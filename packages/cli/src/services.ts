@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Auth } from '@weft/auth'
 import type { Catalogue } from '@weft/schema'
 import { type Health, logger } from '@weft/telemetry'
@@ -23,10 +24,18 @@ export async function loadWithRules(load: LoadOptions): Promise<Config> {
   return loadConfig({ ...load, checkRules: parseRules })
 }
 
+/** The same; where there is no file, with the rules of the project's own. */
+export async function loadForDevelopment(load: LoadOptions): Promise<Config> {
+  const config = await loadWithRules(load)
+  if (config.file !== undefined || config.rules !== undefined) return config
+  const { rules } = await loadConfig({ file: fileURLToPath(new URL('../../../weft.yaml', import.meta.url)), env: {} })
+  return { ...config, ...(rules && { rules }) }
+}
+
 /** The pipeline with the alert rules of the file, which it follows. */
 export async function pipeline({ config, transport, catalogue, health }: Ground, load: LoadOptions) {
-  const { defaultModel, loadScorer, parseRules, startPipeline } = await import('@weft/pipeline')
-  const { tasks, modelFile, tickMs } = config.pipeline
+  const { defaultModel, loadScorer, parseRules, startPipeline, toWebhook } = await import('@weft/pipeline')
+  const { tasks, modelFile, tickMs, graceMs, interventions, webhook } = config.pipeline
   const log = logger('pipeline')
   await using stack = new AsyncDisposableStack()
   const scorer = stack.use(
@@ -43,6 +52,9 @@ export async function pipeline({ config, transport, catalogue, health }: Ground,
       rules: rules.current,
       ...(tasks && { tasks }),
       ...(tickMs && { tickMs }),
+      ...(graceMs && { graceMs }),
+      ...(interventions && { interventions }),
+      ...(webhook && { deliver: toWebhook(webhook) }),
     }),
   )
   const owned = stack.move()
@@ -59,7 +71,7 @@ export interface Ports {
 export async function gateway({ config, transport, catalogue, health, auth }: Ground, ports: Ports = config.gateway) {
   const { startGateway } = await import('@weft/ingest-gw')
   const { host, tls, plainHttpAnywhere, maxBodyBytes, maxInFlightBytes, rate, tenants, corsOrigins } = config.gateway
-  const { directory, duplicateWindowMs } = config.gateway
+  const { directory, duplicateWindowMs, publicOps } = config.gateway
   const certificate = tls && (await certificateOf(config, tls))
   const isLoopback = /^(localhost|127\.|::1$)/.test(host)
   return startGateway({
@@ -71,6 +83,7 @@ export async function gateway({ config, transport, catalogue, health, auth }: Gr
     directory: directory === undefined ? besideLog(config, 'ingest-gw') : path.resolve(config.base, directory),
     http: isLoopback || plainHttpAnywhere ? { host, port: ports.httpPort ?? config.gateway.httpPort } : false,
     allowInsecureHttp: plainHttpAnywhere,
+    publicOps,
     https: { host, port: ports.port, ...(certificate && { certificate }) },
     ...(corsOrigins && { cors: { origin: corsOrigins } }),
     limits: {

@@ -1,4 +1,5 @@
 import type { Message, Position, Topic, Transport } from '@weft/transport'
+import { DrainRate } from './drain-rate.ts'
 import { appendSeconds, batchEvents } from './metrics.ts'
 
 export interface AppenderOptions {
@@ -6,7 +7,7 @@ export interface AppenderOptions {
   readonly topic: Topic
   /** Bytes in one append. Default 1 MiB. */
   readonly maxBytes?: number
-  /** Appends under way at once: while they are, what comes is gathered for the next. Default 2. */
+  /** Appends under way at once: while they are, what comes is gathered for the next. Default 1. */
   readonly concurrency?: number
   readonly onAppended?: () => void
 }
@@ -17,9 +18,6 @@ interface Waiting {
   readonly resolve: (positions: readonly Position[]) => void
   readonly reject: (error: unknown) => void
 }
-
-/** Half of what the drain rate is told by is younger than this. */
-const HALF_LIFE_MS = 2000
 
 /**
  * Gathers what concurrent requests append. Under load each append carries all that came while the last ones were under
@@ -36,10 +34,10 @@ export class Appender {
   #underWay = 0
   #scheduled = false
   #idle: PromiseWithResolvers<void> | undefined
-  /** Decaying sums: bytes appended, and the milliseconds during which there were any to append. */
-  #drained = { bytes: 0, ms: 0, at: 0 }
+  /** How fast the log takes bytes. */
+  readonly drain = new DrainRate()
 
-  constructor({ transport, topic, maxBytes = 1 << 20, concurrency = 2, onAppended }: AppenderOptions) {
+  constructor({ transport, topic, maxBytes = 1 << 20, concurrency = 1, onAppended }: AppenderOptions) {
     this.#transport = transport
     this.#topic = topic
     this.#maxBytes = maxBytes
@@ -62,12 +60,6 @@ export class Appender {
         this.#next()
       })
     })
-  }
-
-  /** Bytes a second that the log took lately while it had something to take; 1 MiB before anything is known. */
-  drainRate(): number {
-    const { bytes, ms } = this.#drained
-    return ms > 0 ? (bytes / ms) * 1000 : 1 << 20
   }
 
   /** Resolves when nothing waits and nothing is under way. */
@@ -114,7 +106,7 @@ export class Appender {
         from += waiting.messages.length
         bytes += waiting.bytes
       }
-      this.#measure(bytes, started)
+      this.drain.took(bytes, started, performance.now())
       batchEvents.observe(messages.length)
     } catch (error) {
       for (const { reject } of taken) reject(error)
@@ -123,13 +115,5 @@ export class Appender {
       this.#underWay--
       this.#next()
     }
-  }
-
-  #measure(bytes: number, started: number): void {
-    const now = performance.now()
-    // Appends under way at once share the time: only what no other one has counted yet counts.
-    const ms = now - Math.max(started, this.#drained.at)
-    const keep = 0.5 ** (ms / HALF_LIFE_MS)
-    this.#drained = { bytes: this.#drained.bytes * keep + bytes, ms: this.#drained.ms * keep + ms, at: now }
   }
 }

@@ -65,8 +65,9 @@ export const ENCODINGS = 'gzip, br, zstd'
 
 /** Whether the body is to be decompressed. Problem unsupported_encoding unless it is one that is taken, once. */
 export function isEncoded(contentEncoding: string | undefined): contentEncoding is string {
-  const name = contentEncoding?.trim().toLowerCase()
-  if (!name || name === 'identity') return false
+  if (contentEncoding === undefined) return false
+  const name = contentEncoding.trim().toLowerCase()
+  if (name === 'identity') return false
   if (Object.hasOwn(DECOMPRESS, name)) return true
   throw new Problem(
     'unsupported_encoding',
@@ -132,16 +133,16 @@ function linesOf(text: string, maxEvents: number): unknown[] {
 const tooMany = (count: number | string, most: number) =>
   new Problem('too_many_events', `the batch has ${count} events; a request may have ${most}`)
 
-/** Offset of the first byte that is not part of UTF-8: the longest prefix that is, by halving. */
+/** Offset of the first byte that is not part of UTF-8: where decoding put a replacement that was not in the bytes. */
 function invalidAt(body: Buffer): number {
-  let good = 0
-  let bad = body.length
-  while (bad - good > 1) {
-    const middle = (good + bad) >> 1
-    // A prefix may end within a character: that alone does not make it wrong.
-    const whole = [0, 1, 2, 3].some(cut => middle - cut >= good && isUtf8(body.subarray(0, middle - cut)))
-    if (whole) good = middle
-    else bad = middle
+  const text = body.toString('utf8')
+  let from = 0
+  let offset = 0
+  for (let at = text.indexOf('\ufffd'); at >= 0; at = text.indexOf('\ufffd', from)) {
+    offset += Buffer.byteLength(text.slice(from, at))
+    if (!(body[offset] === 0xef && body[offset + 1] === 0xbf && body[offset + 2] === 0xbd)) return offset
+    offset += 3
+    from = at + 1
   }
-  return good
+  return offset
 }

@@ -1,5 +1,7 @@
 import { mkdir } from 'node:fs/promises'
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyCorsOptions } from '@fastify/cors'
 import type { Auth } from '@weft/auth'
 import type { Catalogue } from '@weft/schema'
@@ -123,8 +125,15 @@ export async function startGateway({
   )
   const idempotency = started.use(new IdempotencyKeys(index.environment, duplicateWindowMs))
   const faults = logFaults(log)
+  let closing = false
+  const forget = health?.add('ingest-gw', () => {
+    if (closing) return { ok: false, detail: 'shutting down' }
+    if (faults.failing) return { ok: false, detail: 'the log does not take events' }
+    return index.probe()
+  })
+  started.defer(() => forget?.())
   const appender = new Appender({ transport, topic, onAppended: faults.ok })
-  started.defer(() => appender.idle())
+  started.defer(() => Promise.race([appender.idle(), delay(CLOSE_MS, undefined, { ref: false })]))
   const shared = {
     auth,
     catalogue,
@@ -133,7 +142,7 @@ export async function startGateway({
     idempotency,
     appender,
     rate: new RateLimit(rate, tenants),
-    inFlight: new InFlight(maxInFlightBytes, maxTenantInFlightBytes, () => appender.drainRate()),
+    inFlight: new InFlight(maxInFlightBytes, maxTenantInFlightBytes, () => appender.drain.bytesPerSecond),
     maxBodyBytes,
     maxDecodedBytes,
     maxEvents,
@@ -152,7 +161,12 @@ export async function startGateway({
       health: publicOps || isLoopback(host) ? health : undefined,
       ...(certificate && { certificate }),
     })
-    started.defer(() => closed(app))
+    const sockets = new Set<Socket>()
+    app.server.on('connection', (socket: Socket) => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+    })
+    started.defer(() => closed(app, sockets))
     const scheme = certificate ? 'https' : 'http'
     const url = await app.listen({ host, port: address.port ?? port }).catch(error => {
       throw listenFault(error, host, address.port ?? port)
@@ -166,13 +180,6 @@ export async function startGateway({
     https: https && certificate ? await listen(https, 7072, certificate) : undefined,
     http: http ? await listen(http, 7071) : undefined,
   }
-  let closing = false
-  const forget = health?.add('ingest-gw', () => {
-    if (closing) return { ok: false, detail: 'shutting down' }
-    if (faults.failing) return { ok: false, detail: 'the log does not take events' }
-    return index.probe()
-  })
-  started.defer(() => forget?.())
   started.defer(() => {
     closing = true
   })
@@ -201,14 +208,19 @@ const CORS: FastifyCorsOptions = {
   maxAge: 7200,
 }
 
-/** After this an open connection, or a client that stopped reading, no longer holds up the end. */
+/** After this an open connection, a client that stopped reading, or an append that hangs no longer holds up the end. */
 const CLOSE_MS = 10_000
 
-async function closed(app: FastifyInstance): Promise<void> {
-  const force = setTimeout(() => app.server.closeAllConnections?.(), CLOSE_MS)
+async function closed(app: FastifyInstance, sockets: ReadonlySet<Socket>): Promise<void> {
+  // Closing ends what is idle at that moment; a connection that answers its last request later has to be ended later.
+  const idle = setInterval(() => app.server.closeIdleConnections?.(), 50)
+  const force = setTimeout(() => {
+    for (const socket of sockets) socket.destroy()
+  }, CLOSE_MS)
   try {
     await app.close()
   } finally {
+    clearInterval(idle)
     clearTimeout(force)
   }
 }

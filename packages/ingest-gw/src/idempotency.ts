@@ -2,6 +2,8 @@ import type { Database, RootDatabase } from 'lmdb'
 import { Problem } from './problem.ts'
 import { sweep } from './sweep.ts'
 
+export const ANSWERS = { name: 'answers' }
+
 /** What a request was answered. */
 export interface Answer {
   readonly status: number
@@ -30,7 +32,7 @@ export class IdempotencyKeys implements Disposable {
   readonly #sweep: Disposable
 
   constructor(environment: RootDatabase, windowMs: number) {
-    this.#entries = environment.openDB({ name: 'answers' })
+    this.#entries = environment.openDB(ANSWERS)
     this.#windowMs = windowMs
     this.#sweep = sweep(this.#entries, ({ at }) => at < Date.now() - windowMs)
   }

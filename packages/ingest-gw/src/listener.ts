@@ -21,8 +21,6 @@ export interface ListenerOptions extends AdmissionOptions, EventsRoute {
   readonly certificate?: Certificate
 }
 
-const METHODS_ELSEWHERE = ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE', 'TRACE']
-
 /** One listener's routes, not yet listening. */
 export async function buildListener(options: ListenerOptions): Promise<FastifyInstance> {
   const { certificate, maxBodyBytes, requestTimeoutMs } = options
@@ -46,12 +44,17 @@ export async function buildListener(options: ListenerOptions): Promise<FastifyIn
   app.decorateRequest('traceparent', '')
   app.decorateRequest('span', undefined)
   app.setErrorHandler(faultHandler(options.log))
-  app.setNotFoundHandler(() => {
-    throw new Problem('not_found', 'there is nothing at this path: events are sent by POST to /v1/events')
+  const allow = options.cors === false ? 'POST' : 'POST, OPTIONS'
+  app.setNotFoundHandler((request, reply) => {
+    if (request.url.split('?', 1)[0] !== '/v1/events')
+      throw new Problem('not_found', 'there is nothing at this path: events are sent by POST to /v1/events')
+    reply.header('allow', allow)
+    throw new Problem('method_not_allowed', 'events are sent by POST')
   })
   // The handler decompresses and parses: a body is bytes until then.
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  for (const type of ['application/json', 'application/x-ndjson', '*'])
+    app.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   if (options.cors !== false) await app.register(cors, options.cors)
   if (options.health) await app.register(ops, { health: options.health })
 
@@ -71,16 +74,6 @@ export async function buildListener(options: ListenerOptions): Promise<FastifyIn
       done()
     },
     handler: eventsHandler(options),
-  })
-  const other = options.cors === false ? [...METHODS_ELSEWHERE, 'OPTIONS'] : METHODS_ELSEWHERE
-  app.route({
-    method: other,
-    url: '/v1/events',
-    onRequest: (_request, reply, done) => {
-      reply.header('allow', options.cors === false ? 'POST' : 'POST, OPTIONS')
-      done(new Problem('method_not_allowed', 'events are sent by POST'))
-    },
-    handler: () => undefined,
   })
   await describe(app, options.openapi)
   return app

@@ -1,18 +1,11 @@
 import { mkdir } from 'node:fs/promises'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as immediate } from 'node:timers/promises'
 import type { Catalogue } from '@weft/schema'
-import {
-  bytes,
-  type From,
-  HEADERS,
-  type Position,
-  type Received,
-  type Topic,
-  type Transport,
-  WeftError,
-} from '@weft/transport'
+import { type From, HEADERS, header, type Position, type Received, type Topic, type Transport } from '@weft/transport'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { Flight } from './flight.ts'
+import { ANSWERS } from './idempotency.ts'
+import { LogTail } from './log-tail.ts'
 import type { Claim, ClaimState, SeenEvents } from './seen.ts'
 import { sweep } from './sweep.ts'
 
@@ -25,6 +18,7 @@ export interface LogIndexOptions {
   readonly windowMs?: number
   readonly topic?: Topic
   readonly log?: { info(details: object, message: string): void; warn(details: object, message: string): void }
+  /** Ends the start. */
   readonly signal?: AbortSignal
 }
 
@@ -33,13 +27,17 @@ interface Checkpoint {
   readonly positions: readonly Position[]
 }
 
-const FLUSH_MS = 250
-const FLUSH_ENTRIES = 2000
+/** Seldom, because each is a sync of the disk that the log's own syncs have to share. */
+const FLUSH_MS = 1000
+const FLUSH_ENTRIES = 50_000
+/** Puts in a turn of the event loop. */
+const PUTS = 2000
+const CHECKPOINT = 'log'
 
 /**
  * The event ids of the log's last hours, in lmdb. The log is the truth: the index is what reading it gives, and the
- * position it was read to is written in the same transaction, so a crash at any point loses nothing. What this process
- * has appended and not yet read back is held in memory.
+ * position it was read to is written behind its entries, so a crash at any point loses nothing. What this process has
+ * appended and not yet read back is held in memory.
  */
 export async function openLogIndex(options: LogIndexOptions): Promise<LogIndex> {
   await mkdir(options.directory, { recursive: true })
@@ -56,28 +54,21 @@ export async function openLogIndex(options: LogIndexOptions): Promise<LogIndex> 
 export class LogIndex implements SeenEvents {
   readonly environment: RootDatabase
   readonly #transport: Transport
-  readonly #topic: Topic
   readonly #windowMs: number
   readonly #log: LogIndexOptions['log']
-  readonly #idOf: (record: Received) => string
+  readonly #codec: ReturnType<typeof eventCodec>
   readonly #seen: Database<number, string>
   readonly #checkpoint: Database<Checkpoint, string>
-  readonly #tick: () => { value: Uint8Array; schema: NonNullable<Received['schema']> }
+  readonly #tail: LogTail
   /** In flight, or stored at that time and not yet in lmdb. */
   readonly #recent = new Map<string, Flight | number>()
   /** Per partition: what this process appended and has not read back yet, by its place. */
   readonly #own: Map<string, string>[] = []
-  /** Per partition: how far the log was read. */
-  readonly #read: (Position | undefined)[] = []
   #buffer: [key: string, time: number][] = []
   #moved = false
   #indexed = 0
-  #fault: unknown
-  readonly #stop = new AbortController()
-  readonly #signal: AbortSignal
-  #tail: Promise<void> = Promise.resolve()
-  #onRead: (() => void) | undefined
-  #flushes: Promise<unknown> = Promise.resolve()
+  #writeFault: unknown
+  #flushes: Promise<void> = Promise.resolve()
   readonly #timer: NodeJS.Timeout
   readonly #sweep: Disposable
 
@@ -91,16 +82,17 @@ export class LogIndex implements SeenEvents {
     signal,
   }: LogIndexOptions) {
     this.#transport = transport
-    this.#topic = topic
     this.#windowMs = windowMs
     this.#log = log
-    this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal
-    const codec = catalogue.codec('events.raw.v1')
-    this.#idOf = record => {
-      const event = codec.decode(record)
-      return idOf(event.store_id, event.event_id)
-    }
-    this.#tick = () => ({ value: codec.encode(tickOf(Date.now())), schema: codec.schema })
+    this.#codec = eventCodec(catalogue)
+    this.#tail = new LogTail({
+      transport,
+      topic,
+      log,
+      signal,
+      otherwise: () => this.#window(),
+      take: batch => this.#take(batch),
+    })
     this.environment = open({ path: directory, maxDbs: 8 })
     this.#seen = this.environment.openDB({ name: 'seen' })
     this.#checkpoint = this.environment.openDB({ name: 'checkpoint' })
@@ -109,9 +101,10 @@ export class LogIndex implements SeenEvents {
     this.#sweep = sweep(this.#seen, time => time < Date.now() - this.#windowMs)
   }
 
-  /** Green while the log can be followed; the detail tells how far behind it is held in memory. */
+  /** Green while the log can be followed and the index be written; the detail tells how much is held in memory. */
   probe(): { ok: boolean; detail?: string } {
-    if (this.#fault) return { ok: false, detail: 'the log cannot be read to index event ids' }
+    if (this.#tail.fault) return { ok: false, detail: 'the log cannot be read to index event ids' }
+    if (this.#writeFault) return { ok: false, detail: 'the index of event ids cannot be written' }
     return { ok: true, detail: `${this.#recent.size} event ids in memory` }
   }
 
@@ -154,101 +147,52 @@ export class LogIndex implements SeenEvents {
     const now = Date.now()
     for (const [index, key] of keys.entries()) {
       const position = positions[index] as Position
-      const read = this.#read[position.partition]
       this.#recent.set(key, now)
       // Reading may have been quicker than the append's own answer; then nothing will come to take it out of memory.
-      if (read && this.#transport.compare(read, position) >= 0) this.#buffer.push([key, now])
-      else this.#ownOf(position.partition).set(position.at, key)
+      if (this.#tail.hasRead(position)) this.#buffer.push([key, now])
+      else {
+        this.#own[position.partition] ??= new Map()
+        this.#own[position.partition]?.set(position.at, key)
+      }
     }
-  }
-
-  #ownOf(partition: number): Map<string, string> {
-    this.#own[partition] ??= new Map()
-    return this.#own[partition]
   }
 
   /** Reads what the log has beyond the checkpoint, then keeps following it. */
   async catchUp(): Promise<void> {
     const started = Date.now()
-    const checkpoint = this.#checkpoint.get('')
-    const ours = checkpoint?.cluster === this.#transport.cluster
-    // Another store than the one that was indexed, as after its directory was deleted: those ids are not in this log.
-    if (checkpoint && !ours) await this.#seen.clearAsync()
-    const { partitions } = await this.#transport.admin.describe(this.#topic)
-    const marks = await this.#mark(partitions)
-    this.#tail = this.#follow(ours ? { after: checkpoint.positions } : this.#window())
+    const window = this.#window()
+    const checkpoint = this.#checkpoint.get(CHECKPOINT)
+    const marks = await this.#tail.mark(() => this.#codec.mark(Date.now()))
+    const known =
+      checkpoint?.cluster === this.#transport.cluster &&
+      checkpoint.positions.every(position => {
+        const mark = marks[position.partition]
+        return mark !== undefined && this.#transport.compare(position, mark) < 0
+      })
+    // Of another store, or of one that was put back to an earlier state: what is known of it may not be in this log.
+    if (checkpoint && !known) {
+      this.#log?.warn({}, 'the index of event ids belongs to another state of the log and is made anew')
+      await this.environment.openDB(ANSWERS).clearAsync()
+      await this.#seen.clearAsync()
+    }
     const progress = setInterval(() => {
-      this.#log?.info(
-        { indexed: this.#indexed, seconds: Math.round((Date.now() - started) / 1000) },
-        'indexing event ids',
-      )
+      const seconds = Math.round((Date.now() - started) / 1000)
+      this.#log?.info({ indexed: this.#indexed, seconds }, 'indexing event ids')
     }, 2000)
     try {
-      while (marks.some(mark => !this.#hasRead(mark))) {
-        this.#signal.throwIfAborted()
-        const { promise, resolve } = Promise.withResolvers<void>()
-        this.#onRead = resolve
-        await promise
-      }
+      await this.#tail.start(known ? { after: checkpoint.positions } : window, marks)
       await this.#flush()
     } finally {
       clearInterval(progress)
     }
   }
 
-  /**
-   * A tick at the end of each partition. Only by meeting what it wrote itself can a reader know, on any transport, that
-   * it has met all that was there before: the end that a broker tells may be a marker which is never delivered.
-   */
-  async #mark(partitions: number): Promise<Position[]> {
-    const marks: Position[] = []
-    for (let partition = 0; partition < partitions; partition++) {
-      const time = Date.now()
-      const tick = { ...this.#tick(), time, headers: [[HEADERS.tick, bytes(String(time))] as const] }
-      marks.push(...(await this.#transport.append(this.#topic, [tick], { partition })))
-    }
-    return marks
+  /** A minute earlier than needed: the log's clock may be another machine's. */
+  #window(): From {
+    return { time: Date.now() - this.#windowMs - 60_000 }
   }
 
-  #hasRead(mark: Position): boolean {
-    const read = this.#read[mark.partition]
-    return read !== undefined && this.#transport.compare(read, mark) >= 0
-  }
-
-  readonly #window = (): From => ({ time: Date.now() - this.#windowMs })
-
-  async #follow(start: From): Promise<void> {
-    let from = start
-    let pause = 50
-    while (!this.#signal.aborted) {
-      try {
-        for await (const batch of this.#transport.read(this.#topic, {
-          from,
-          signal: this.#signal,
-          maxBytes: 1 << 20,
-        })) {
-          this.#take(batch)
-          this.#fault = undefined
-          pause = 50
-          if (this.#buffer.length >= FLUSH_ENTRIES) await this.#flush()
-          this.#onRead?.()
-        }
-      } catch (error) {
-        if (this.#signal.aborted) break
-        const gone = error instanceof WeftError && error.code === 'POSITION_GONE'
-        this.#fault = gone ? undefined : error
-        this.#log?.warn({ err: error }, gone ? 'the log no longer has what was indexed last' : 'reading the log failed')
-        if (gone) this.#read.length = 0
-        await delay(pause, undefined, { signal: this.#signal }).catch(() => undefined)
-        pause = Math.min(5000, pause * 2)
-      }
-      const read = this.#read.filter(position => position !== undefined)
-      from = read.length > 0 ? { after: read } : this.#window()
-    }
-    this.#onRead?.()
-  }
-
-  #take(batch: readonly Received[]): void {
+  #take(batch: readonly Received[]): Promise<void> | undefined {
     const oldest = Date.now() - this.#windowMs
     for (const record of batch) {
       const { partition, at } = record.position
@@ -258,15 +202,15 @@ export class LogIndex implements SeenEvents {
       else if (record.appendedAt > oldest && !record.headers?.some(([name]) => name === HEADERS.tick))
         key = this.#foreign(record)
       if (key !== undefined) this.#buffer.push([key, record.appendedAt])
-      this.#read[partition] = record.position
-      this.#indexed++
     }
+    this.#indexed += batch.length
     this.#moved = true
+    return this.#buffer.length >= FLUSH_ENTRIES ? this.#flush() : undefined
   }
 
   #foreign(record: Received): string | undefined {
     try {
-      const key = this.#idOf(record)
+      const key = this.#codec.keyOf(record)
       if (!this.#recent.has(key)) this.#recent.set(key, record.appendedAt)
       return key
     } catch (error) {
@@ -276,31 +220,40 @@ export class LogIndex implements SeenEvents {
     }
   }
 
-  /** One lmdb transaction of entries and checkpoint: all that is written in a turn of the event loop is one. */
-  #flush(): Promise<unknown> {
+  /** The checkpoint is written behind the entries that it stands for, one flush after the other. */
+  #flush(): Promise<void> {
     if (this.#buffer.length === 0 && !this.#moved) return this.#flushes
-    const entries = this.#buffer
-    this.#buffer = []
     this.#moved = false
-    for (const [key, time] of entries) this.#seen.put(key, time)
-    const positions = this.#read.filter(position => position !== undefined)
-    const written = this.#checkpoint.put('', { cluster: this.#transport.cluster, positions })
-    this.#flushes = written.then(
-      () => {
-        for (const [key] of entries) if (typeof this.#recent.get(key) === 'number') this.#recent.delete(key)
-      },
-      error => {
-        // Nothing is lost: the ids stay in memory and the log is read from the old checkpoint after a restart.
-        this.#fault = error
-        this.#log?.warn({ err: error }, 'writing the index of event ids failed')
-      },
-    )
+    this.#flushes = this.#flushes.then(() => {
+      const entries = this.#buffer
+      this.#buffer = []
+      return this.#write(entries, this.#tail.positions)
+    })
     return this.#flushes
   }
 
+  async #write(entries: [key: string, time: number][], positions: readonly Position[]): Promise<void> {
+    const written: Promise<boolean>[] = []
+    try {
+      for (let from = 0; from < entries.length; from += PUTS) {
+        for (const [key, time] of entries.slice(from, from + PUTS)) written.push(this.#seen.put(key, time))
+        await immediate()
+      }
+      await Promise.all(new Set(written))
+      await this.#checkpoint.put(CHECKPOINT, { cluster: this.#transport.cluster, positions })
+      for (const [key] of entries) if (typeof this.#recent.get(key) === 'number') this.#recent.delete(key)
+      this.#writeFault = undefined
+    } catch (error) {
+      await Promise.allSettled(written)
+      // Nothing is lost: the ids stay in memory until they can be written, and the checkpoint stays behind them.
+      this.#buffer = [...entries, ...this.#buffer]
+      if (!this.#writeFault) this.#log?.warn({ err: error }, 'writing the index of event ids failed')
+      this.#writeFault = error
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort()
-    await this.#tail
+    await this.#tail[Symbol.asyncDispose]()
     clearInterval(this.#timer)
     this.#sweep[Symbol.dispose]()
     await this.#flush()
@@ -311,16 +264,26 @@ export class LogIndex implements SeenEvents {
 /** A tenant's id has no slash, so no two pairs share a key. */
 const idOf = (tenant: string, id: string): string => `${tenant}/${id}`
 
-const tickOf = (now: number) => ({
-  event_id: `tick-${now}`,
-  store_id: '',
-  user_id: null,
-  session_id: null,
-  type: 'weft.tick',
-  payload: '{}',
-  sent_at: now,
-  received_at: now,
-  idempotency_key: null,
-  user_agent: null,
-  referrer: null,
-})
+function eventCodec(catalogue: Catalogue) {
+  const codec = catalogue.codec('events.raw.v1')
+  return {
+    keyOf(record: Received): string {
+      const { store_id, event_id } = codec.decode(record)
+      return idOf(store_id, event_id)
+    },
+    /** A tick that tells no time: every reader passes it over. */
+    mark: (now: number) => ({
+      value: codec.encode({
+        event_id: '',
+        store_id: '',
+        type: 'weft.tick',
+        payload: '{}',
+        sent_at: now,
+        received_at: now,
+      }),
+      time: now,
+      headers: [header(HEADERS.tick, 'mark')],
+      schema: codec.schema,
+    }),
+  }
+}

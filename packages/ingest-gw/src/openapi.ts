@@ -41,13 +41,15 @@ export function openApi(limits: OpenApiLimits): OpenApi {
       },
       schemas: schemas(limits),
       headers: {
-        Traceparent: {
-          description: 'W3C trace context: that of the request, or one made here. The events carry it to their alerts.',
-          required: true,
-          schema: { type: 'string', pattern: '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' },
-        },
+        Traceparent: { ...TRACEPARENT, required: true },
+        TraceparentOfFault: { ...TRACEPARENT, description: `${TRACEPARENT.description} Not in faults of HTTP itself.` },
         RetryAfter: {
           description: "Seconds after which it can work: from the tenant's rate, or from how fast the log drains.",
+          required: true,
+          schema: { type: 'integer', minimum: 1, maximum: 60 },
+        },
+        RetryAfterInFlight: {
+          description: 'Seconds after which the first request may be answered; only with `idempotency_key_in_flight`.',
           schema: { type: 'integer', minimum: 1, maximum: 60 },
         },
         IdempotencyReplayed: {
@@ -57,6 +59,11 @@ export function openApi(limits: OpenApiLimits): OpenApi {
       },
     },
   }
+}
+
+const TRACEPARENT = {
+  description: 'W3C trace context: that of the request, or one made here. The events carry it to their alerts.',
+  schema: { type: 'string', pattern: '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' },
 }
 
 function postEvents({ maxBodyBytes, maxDecodedBytes, maxEvents, maxEventBytes }: OpenApiLimits): Schema {
@@ -152,9 +159,11 @@ function problem(status: number): Schema {
   const retry = status === 429 || status === 503
   return {
     description: codes.map(code => `\`${code}\`: ${PROBLEMS[code].meaning}`).join('\n\n'),
-    ...(retry && {
-      headers: { 'Retry-After': { $ref: '#/components/headers/RetryAfter' } },
-    }),
+    headers: {
+      traceparent: { $ref: '#/components/headers/TraceparentOfFault' },
+      ...(retry && { 'Retry-After': { $ref: '#/components/headers/RetryAfter' } }),
+      ...(status === 409 && { 'Retry-After': { $ref: '#/components/headers/RetryAfterInFlight' } }),
+    },
     content: {
       'application/json': {
         schema: {

@@ -17,7 +17,8 @@ export function sweep<V>(database: Database<V, string>, isExpired: (value: V) =>
     for (const { key, value } of database.getRange({ start: from, limit })) {
       taken++
       last = key
-      if (isExpired(value)) database.remove(key)
+      // What could not be removed expires again in the next round.
+      if (isExpired(value)) database.remove(key).catch(() => undefined)
     }
     from = taken < limit ? '' : last
   }

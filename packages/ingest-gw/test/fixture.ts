@@ -5,6 +5,7 @@ import { createAuth, signToken } from '@weft/auth'
 import { type Catalogue, type EventRaw, loadCatalogue } from '@weft/schema'
 import { HEADERS, open, type Received, type Transport } from '@weft/transport'
 import { type Gateway, type GatewayOptions, startGateway } from '../src/index.ts'
+import { holdToDocument } from './openapi-truth.ts'
 
 export const catalogue: Catalogue = await loadCatalogue()
 export const RAW = { name: 'events.raw.v1' }
@@ -56,6 +57,16 @@ export async function world(
   return { directory, transport, gateway, url, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
 
+/** The transport with another append: one that fails, waits, or kills. */
+export const withAppend = (transport: Transport, append: Transport['append']): Transport =>
+  new Proxy(transport, {
+    get(target, name) {
+      if (name === 'append') return append
+      const value = Reflect.get(target, name, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+
 export interface Sent {
   readonly status: number
   readonly headers: Headers
@@ -63,7 +74,7 @@ export interface Sent {
   readonly body: any
 }
 
-/** Posts as aurora unless told otherwise; an object or an array is sent as JSON. */
+/** Posts as aurora unless told otherwise; an object or an array is sent as JSON. Holds the answer to the OpenAPI document. */
 export async function send(
   url: string,
   body: unknown,
@@ -75,13 +86,15 @@ export async function send(
     method: 'POST',
     headers: { authorization: 'Bearer wk_aurora_test', 'content-type': 'application/json', ...headers },
     body: raw ? (body as RequestInit['body']) : JSON.stringify(body),
+    signal: AbortSignal.timeout(20_000),
     ...init,
   })
-  const text = await response.text()
-  return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) }
+  const answer = { status: response.status, headers: response.headers, body: await response.json() }
+  holdToDocument(answer.status, answer.headers, answer.body)
+  return answer
 }
 
-export const pageView = (more: object = {}) => ({
+export const pageView = (more: { event_id?: string; [field: string]: unknown } = {}) => ({
   type: 'page_view',
   session_id: 's-1',
   payload: { elapsed_ms: 10, page: 'product' },

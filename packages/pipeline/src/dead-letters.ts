@@ -3,6 +3,7 @@ import {
   type Header,
   header,
   headerOf,
+  type Position,
   type Received,
   type SchemaRef,
   type Transport,
@@ -76,7 +77,8 @@ export async function showDeadLetter(transport: Transport, catalogue: Catalogue,
 
 /**
  * Puts what open dead letters were made of back to the topic they came from, byte for byte unless `edit` changes it, each
- * once however often it is asked for, and marks them. Yields each when it is done.
+ * once however often it is asked for, and marks them. Yields each when it is done. Letters without a body stay open unless
+ * `edit` gives them one: INVALID names them, after the others are done.
  */
 export async function* retryDeadLetters(
   transport: Transport,
@@ -84,15 +86,21 @@ export async function* retryDeadLetters(
   selection: LetterSelection,
   edit: (letter: DeadLetter) => Edit = () => ({}),
 ): AsyncGenerator<DeadLetter> {
+  const bodiless: string[] = []
   for (const { letter } of await listDeadLetters(transport, catalogue, { ...selection, state: 'open' })) {
     const changed = edit(letter)
+    const value = changed.value === undefined ? letter.original_value : changed.value
+    if (value === null && changed.value === undefined) {
+      bodiless.push(letter.dead_letter_id)
+      continue
+    }
     const key = changed.key ?? letter.original_key
     const schema = changed.schema ?? schemaOf(letter)
     const headers: Header[] = letter.original_headers.map(({ name, value }) => [name, value])
     headers.push(header(RETRY_HEADER, letter.dead_letter_id))
     const message = {
       ...(key && { key }),
-      value: changed.value === undefined ? letter.original_value : changed.value,
+      value,
       time: letter.original_time,
       headers,
       ...(schema && { schema }),
@@ -102,6 +110,9 @@ export async function* retryDeadLetters(
     await writer.append({ name: letter.original_topic }, [{ sequence: 1n, message }])
     await mark(transport, catalogue, letter, 'retried')
     yield letter
+  }
+  if (bodiless.length > 0) {
+    throw new WeftError('INVALID', `these have no body to put back, give them one: ${bodiless.join(', ')}`)
   }
 }
 
@@ -137,7 +148,9 @@ function schemaOf({ original_schema }: DeadLetter): SchemaRef | undefined {
 
 async function* untilEnd(transport: Transport, signal?: AbortSignal): AsyncGenerator<Received> {
   const { first, end } = await transport.admin.describe(TOPIC)
-  const ends = new Map(end.filter((at, n) => transport.compare(first[n]!, at) < 0).map(at => [at.partition, at]))
+  const ends = new Map(
+    end.filter((at, n) => transport.compare(first[n] as Position, at) < 0).map(at => [at.partition, at]),
+  )
   if (ends.size === 0) return
   const stop = new AbortController()
   const either = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal

@@ -1,7 +1,7 @@
 import { type Events, entityKey } from '@weft/schema'
 import { bytes, HEADERS, header, type Received } from '@weft/transport'
+import { MemoryState } from './memory-state.ts'
 import type { Stage, StageRecord, TopicName } from './stage.ts'
-import type { StateAccess } from './state.ts'
 import { type Item, isTick, type Lanes, walk } from './walk.ts'
 
 export interface Driven {
@@ -14,7 +14,7 @@ export interface Driven {
   /** The same as records, with key, time and headers. */
   records<Topic extends TopicName>(topic: Topic): StageRecord<Events[Topic]>[]
   /** Everything written so far, ticks left out, which is then forgotten. */
-  take(): StageRecord<any>[]
+  take(): StageRecord[]
   /** How often stages counted an outcome such as `duplicate`. */
   counted(outcome: string): number
   /** Entries in the state of all stages. */
@@ -44,7 +44,7 @@ export function drive(stages: Stage | readonly Stage[], { partition = 0 } = {}):
       else outputs.set(name, written)
     }
   }
-  const records = (name: string) => (outputs.get(name) ?? []).filter(item => !isTick(item)) as StageRecord<any>[]
+  const records = (name: string) => (outputs.get(name) ?? []).filter(item => !isTick(item)) as StageRecord<never>[]
 
   return {
     feed: (...values) => run(values.map(value => recordOf(topic, value, partition, offset++))),
@@ -76,56 +76,7 @@ function recordOf(topic: string, value: object, partition: number, offset: numbe
     value: null,
     time,
     headers,
-    appendedAt: event.received_at ?? time,
+    appendedAt: time,
   }
   return { topic, key, value, time, headers, source }
 }
-
-/** The state of one partition in memory, its keys in the order of their bytes. */
-export class MemoryState implements StateAccess {
-  readonly #stores = new Map<string, MemoryStore>()
-
-  get(store: string, key: Uint8Array): Uint8Array | undefined {
-    return this.#stores.get(store)?.entries.get(latin1(key))
-  }
-
-  set(store: string, key: Uint8Array, value: Uint8Array | undefined): void {
-    const { entries, keys } = this.#stores.get(store) ?? this.#add(store)
-    const name = latin1(key)
-    if (value === undefined) entries.delete(name)
-    else {
-      if (!entries.has(name)) keys.push(name)
-      entries.set(name, value)
-    }
-  }
-
-  *range(store: string, from: Uint8Array, to: Uint8Array): Generator<readonly [Uint8Array, Uint8Array]> {
-    const found = this.#stores.get(store)
-    if (!found) return
-    // Sorting what is nearly sorted is cheap, and what was deleted leaves here.
-    found.keys = [...new Set(found.keys)].filter(name => found.entries.has(name)).sort()
-    const [low, high] = [latin1(from), latin1(to)]
-    for (const name of found.keys) {
-      if (name >= high) return
-      const value = found.entries.get(name)
-      if (name >= low && value) yield [Buffer.from(name, 'latin1'), value]
-    }
-  }
-
-  #add(store: string): MemoryStore {
-    const made: MemoryStore = { entries: new Map(), keys: [] }
-    this.#stores.set(store, made)
-    return made
-  }
-
-  get size(): number {
-    return [...this.#stores.values()].reduce((sum, { entries }) => sum + entries.size, 0)
-  }
-}
-
-interface MemoryStore {
-  readonly entries: Map<string, Uint8Array>
-  keys: string[]
-}
-
-const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1')

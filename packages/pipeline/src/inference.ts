@@ -32,7 +32,10 @@ interface Call {
  */
 export async function startInference(path: string, model: Uint8Array, width: number): Promise<Inference> {
   const gate = new Int32Array(new SharedArrayBuffer(8))
-  const thread = new Worker(new URL('./inference-thread.ts', import.meta.url), { workerData: { model, width, gate } })
+  // Of `node --input-type=module -e …` the flag would be the thread's too, and refuse its file.
+  const execArgv = process.execArgv.filter(argument => !argument.startsWith('--input-type'))
+  const workerData = { model, width, gate }
+  const thread = new Worker(new URL('./inference-thread.ts', import.meta.url), { workerData, execArgv })
   await new Promise<void>((resolve, reject) => {
     const refuse = (reason: string, cause?: unknown) =>
       reject(new WeftError('INVALID', `${path} cannot be used: ${reason}`, { cause }))

@@ -15,6 +15,16 @@ export interface Failure {
   readonly at: number
 }
 
+/** For a record so large that its letter would be too large: it is left where it was read from. */
+export const withoutValue = (item: StageRecord<DeadLetter>): StageRecord<DeadLetter> => ({
+  ...item,
+  value: {
+    ...item.value,
+    original_value: null,
+    error_reason: `${item.value.error_reason} (too large for a dead letter: its body is only where it was read from)`,
+  },
+})
+
 /** A message as a dead letter. `value` is the decoded body, if it could be decoded. */
 export function letterOf(from: Received, failure: Failure, value?: unknown): StageRecord<DeadLetter> {
   const { partition, at } = from.position

@@ -1,3 +1,4 @@
+import { isSpanContextValid } from '@opentelemetry/api'
 import { Counter, Gauge, Histogram, traceOf, tracer } from '@weft/telemetry'
 import { HEADERS, type Received, type Running } from '@weft/transport'
 import { type Count, isTick, type Lanes } from './walk.ts'
@@ -43,21 +44,26 @@ const alerts = new Counter({
   labelNames: ['tenant', 'rule', 'severity'],
 })
 
-const working = new Map<Running, string>()
+const working = new Map<Running, readonly string[]>()
 new Gauge({
   name: 'weft_stage_lag',
-  help: 'Records that a task has not processed yet, of the partitions that this process has',
+  help: 'Records not processed yet by the task that a stage runs in, of the partitions that this process has',
   labelNames: ['stage'],
   async collect() {
-    const lags = await Promise.all([...working].map(async ([running, task]) => [task, await running.lag()] as const))
+    const lags = await Promise.all(
+      [...working].map(async ([running, stages]) => [stages, await running.lag().catch(() => [])] as const),
+    )
     this.reset()
-    for (const [stage, lag] of lags) for (const { messages } of lag) this.inc({ stage }, messages)
+    for (const [stages, lag] of lags) {
+      const behind = lag.reduce((sum, { messages }) => sum + messages, 0)
+      for (const stage of stages) this.inc({ stage }, behind)
+    }
   },
 })
 
-/** Shows a task's lag until what it returns is called. */
-export function showLag(task: string, running: Running): () => void {
-  working.set(running, task)
+/** Shows the lag of stages that share a task until what it returns is called. */
+export function showLag(stages: readonly string[], running: Running): () => void {
+  working.set(running, stages)
   return () => void working.delete(running)
 }
 
@@ -69,6 +75,7 @@ export interface Observer {
 /** Counts what a task did, once its outputs are in the transaction, and draws a span for each record that is traced. */
 export function observer(task: { readonly name: string }): Observer {
   const spans = tracer('pipeline')
+  let tracing = false
   return {
     began(batch) {
       const started = Date.now()
@@ -93,10 +100,12 @@ export function observer(task: { readonly name: string }): Observer {
   }
 
   function trace(batch: readonly Received[], startTime: number): void {
+    // Until tracing is started every span is the same nothing, and reading a context for it would cost.
+    tracing ||= isSpanContextValid(spans.startSpan('probe').spanContext())
+    if (!tracing) return
     for (const message of batch) {
       if (!message.headers?.some(([name]) => name === HEADERS.trace)) continue
       const span = spans.startSpan(`weft ${task.name}`, { startTime }, traceOf(message))
-      if (!span.isRecording()) return
       span.setAttribute('messaging.destination.name', message.topic.name)
       span.end()
     }

@@ -92,23 +92,32 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
   const stack = new AsyncDisposableStack()
   try {
     const running = new Map<string, Running>()
-    const started = (name: string, member: Running) => {
+    const started = (name: string, member: Running, stages = [name]) => {
       running.set(name, stack.use(member))
-      stack.defer(showLag(name, member))
+      stack.defer(showLag(stages, member))
       const forget = health?.add(`pipeline ${name}`, stalled(member, stalledMs))
       if (forget) stack.defer(forget)
     }
-    for (const task of tasks) started(task.name, await runTask(transport, catalogue, task, { ...(retry && { retry }) }))
+    for (const task of tasks) {
+      const member = await runTask(transport, catalogue, task, {
+        ...(retry && { retry }),
+        onRetry: (err, attempts) => log.warn({ err, task: task.name, attempts }, 'a batch failed, trying again'),
+      })
+      started(
+        task.name,
+        member,
+        task.stages.map(stage => stage.name),
+      )
+    }
     if (tasks.some(({ stages }) => stages.some(({ writes }) => writes.includes('interventions.commands.v1')))) {
       const deliver = options.deliver ?? toLog(log)
       started('delivery', await startDelivery({ transport, catalogue, deliver, ...(retry && { retry }) }))
     }
     const first = tasks.find(task => inputsOf(task).includes('events.raw.v1'))
-    if (first) {
+    const reader = first && running.get(first.name)
+    if (reader) {
       const onError = (err: unknown) => log.error({ err }, 'a tick could not be appended, trying again with the next')
-      stack.use(
-        startTicker({ transport, catalogue, reader: running.get(first.name)!, everyMs: tickMs, rules, onError }),
-      )
+      stack.use(startTicker({ transport, catalogue, reader, everyMs: tickMs, rules, onError }))
     }
     const done = Promise.all([...running.values()].map(member => member.done)).then(() => {})
     done.catch(err => log.error({ err }, 'a task cannot go on'))

@@ -32,7 +32,7 @@ export function referrerOf(referrer: string | null, page: string | undefined): R
   }
   const click = Object.keys(CLICK_IDS).find(id => to?.searchParams.has(id))
   if (click) {
-    found['referrer.source'] ??= CLICK_IDS[click]!
+    found['referrer.source'] ??= CLICK_IDS[click] as string
     found['referrer.medium'] ??= 'cpc'
   }
   if (from) found['referrer.host'] = bare(from.hostname)
@@ -64,7 +64,6 @@ const bare = (host: string): string => host.replace(/^www\./, '')
 /** `google` of news.google.co.uk: the label before the suffix, of which the second part may be a country's. */
 function nameOf(host: string): string {
   const labels = host.split('.')
-  const suffix =
-    labels.length > 2 && /^(com?|net|org|gov|edu|ac)$/.test(labels.at(-2)!) && labels.at(-1)!.length === 2 ? 2 : 1
+  const suffix = labels.length > 2 && /\.(com?|net|org|gov|edu|ac)\.[a-z]{2}$/.test(host) ? 2 : 1
   return labels.at(-1 - suffix) ?? host
 }

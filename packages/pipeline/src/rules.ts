@@ -41,8 +41,8 @@ export interface SilenceRule extends Named {
 export type Rule = ThresholdRule | CountRule | SilenceRule
 
 const SEVERITIES: readonly Severity[] = ['info', 'warning', 'critical']
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
-const LONGEST = 7 * UNITS.d!
+const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+const LONGEST = 7 * UNITS.d
 const MOST = 1000
 
 const FIELDS: Readonly<Record<Rule['kind'], readonly string[]>> = {
@@ -111,9 +111,9 @@ function parse(written: unknown, at: string, faults: string[]): Rule | undefined
   }
   const named = {
     name:
-      typeof rule.name === 'string' && /^[\w.-]{1,100}$/.test(rule.name)
+      typeof rule.name === 'string' && /^[A-Za-z][\w.-]{0,99}$/.test(rule.name)
         ? rule.name
-        : wrong('name', 'up to 100 of A-Z a-z 0-9 _ . -'),
+        : wrong('name', 'a letter and up to 99 of A-Z a-z 0-9 _ . -'),
     severity:
       SEVERITIES.find(severity => severity === (rule.severity ?? 'warning')) ??
       wrong('severity', `one of ${SEVERITIES.join(', ')}`),
@@ -135,7 +135,7 @@ function parse(written: unknown, at: string, faults: string[]): Rule | undefined
 export function durationOf(written: unknown): number | undefined {
   if (typeof written === 'number') return Number.isFinite(written) && written > 0 ? written : undefined
   const match = typeof written === 'string' ? /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(written.trim()) : null
-  return match ? Number(match[1]) * UNITS[match[2]!]! || undefined : undefined
+  return match ? Number(match[1]) * UNITS[match[2] as keyof typeof UNITS] || undefined : undefined
 }
 
 function show(value: unknown): string {

@@ -24,11 +24,19 @@ export class StateSchedule<Value> implements Schedule<Value> {
   readonly #added = new Heap()
   #cursor: Iterator<readonly [Uint8Array, Uint8Array]> | undefined
   #stored: string | undefined
+  #floor: number
 
-  constructor(transaction: StateAccess, name: string) {
+  /** `floor`: before this time nothing is due. */
+  constructor(transaction: StateAccess, name: string, floor = 0) {
     this.#transaction = transaction
     this.#name = name
     this.#store = new StateStore(transaction, name)
+    this.#floor = floor
+  }
+
+  /** To be remembered for the next transaction, so that it need not look. */
+  get floor(): number {
+    return this.#floor
   }
 
   get(at: number, id: string): Value | undefined {
@@ -37,18 +45,21 @@ export class StateSchedule<Value> implements Schedule<Value> {
 
   set(at: number, id: string, value: Value | undefined): void {
     const key = stamp(at) + id
+    if (value !== undefined) this.#floor = Math.min(this.#floor, at)
     if (value !== undefined && this.#store.get(key) === undefined) this.#added.push(key)
     this.#store.set(key, value)
   }
 
   /** Takes the earliest entry that is due by `now` out, equal times in the order of their ids' bytes; undefined if none is. */
   take(now: number): { at: number; id: string; value: Value } | undefined {
+    if (now < this.#floor) return undefined
     for (;;) {
       if (!this.#cursor) this.#advance()
       const added = this.#added.first
       const fromStore = added === undefined || (this.#stored !== undefined && byBytes(this.#stored, added) <= 0)
       const key = fromStore ? this.#stored : added
-      if (key === undefined || timeOf(key) > now) return undefined
+      this.#floor = key === undefined ? Number.POSITIVE_INFINITY : timeOf(key)
+      if (key === undefined || this.#floor > now) return undefined
       if (fromStore) this.#advance()
       if (key === added) this.#added.pop()
       const value = this.#store.get(key)
@@ -91,8 +102,8 @@ class Heap {
     let at = keys.push(key) - 1
     while (at > 0) {
       const parent = (at - 1) >> 1
-      if (byBytes(keys[parent]!, key) <= 0) break
-      keys[at] = keys[parent]!
+      if (byBytes(keys[parent] as string, key) <= 0) break
+      keys[at] = keys[parent] as string
       at = parent
     }
     keys[at] = key
@@ -106,9 +117,9 @@ class Heap {
     for (;;) {
       let child = 2 * at + 1
       if (child >= keys.length) break
-      if (child + 1 < keys.length && byBytes(keys[child + 1]!, keys[child]!) < 0) child++
-      if (byBytes(key, keys[child]!) <= 0) break
-      keys[at] = keys[child]!
+      if (child + 1 < keys.length && byBytes(keys[child + 1] as string, keys[child] as string) < 0) child++
+      if (byBytes(key, keys[child] as string) <= 0) break
+      keys[at] = keys[child] as string
       at = child
     }
     keys[at] = key

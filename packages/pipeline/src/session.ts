@@ -62,7 +62,7 @@ export function addToSession(session: Session, { type, payload }: SessionEvent):
   if (type === 'purchase') session.purchases++
   if (type === 'session_start') start(session, payload)
   const kind = kindOf(type, payload.page)
-  if (kind !== SAME_PAGE) session.pages[kind]!++
+  if (kind !== SAME_PAGE) session.pages[kind] = (session.pages[kind] ?? 0) + 1
   insert(session, Number(payload.elapsed_ms), kind)
 }
 
@@ -76,11 +76,11 @@ function kindOf(type: string, page: unknown): number {
 function insert({ tail, ms }: Session, elapsed: number, kind: number): void {
   attribute(tail, ms, -1)
   let at = tail.length
-  while (at > 0 && tail[at - 2]! > elapsed) at -= 2
+  while (at > 0 && (tail[at - 2] as number) > elapsed) at -= 2
   tail.splice(at, 0, elapsed, kind)
   attribute(tail, ms, 1)
   if (tail.length <= 2 * REORDERED) return
-  if (tail[3] === SAME_PAGE) tail[3] = tail[1]!
+  if (tail[3] === SAME_PAGE) tail[3] = tail[1] as number
   tail.splice(0, 2)
 }
 
@@ -88,8 +88,9 @@ function insert({ tail, ms }: Session, elapsed: number, kind: number): void {
 function attribute(tail: readonly number[], ms: number[], sign: 1 | -1): void {
   let page: number = NO_PAGE
   for (let at = 0; at + 2 < tail.length; at += 2) {
-    if (tail[at + 1] !== SAME_PAGE) page = tail[at + 1]!
-    ms[page]! += sign * (tail[at + 2]! - tail[at]!)
+    if (tail[at + 1] !== SAME_PAGE) page = tail[at + 1] as number
+    const lasted = (tail[at + 2] as number) - (tail[at] as number)
+    ms[page] = (ms[page] ?? 0) + sign * lasted
   }
 }
 

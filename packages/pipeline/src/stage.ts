@@ -55,10 +55,10 @@ export interface Tick {
   readonly headers: readonly Header[]
 }
 
-export interface Due<Value = any> {
+export interface Due {
   readonly at: number
   readonly id: string
-  readonly value: Value
+  readonly value: unknown
 }
 
 export interface Context<Out extends TopicName = TopicName> {

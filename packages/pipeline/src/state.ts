@@ -40,22 +40,22 @@ export class StateStore<Value> implements Keyed<Value> {
   }
 
   *range(from: string, to: string): Iterable<readonly [string, Value]> {
-    const own: [Buffer, string][] = []
     const [low, high] = [Buffer.from(from), Buffer.from(to)]
-    for (const key of this.#changed) {
-      const encoded = Buffer.from(key)
-      if (encoded.compare(low) >= 0 && encoded.compare(high) < 0) own.push([encoded, key])
-    }
-    own.sort(([a], [b]) => a.compare(b))
-    let next = 0
+    const own = [...this.#changed]
+      .map(key => ({ key, bytes: Buffer.from(key) }))
+      .filter(each => each.bytes.compare(low) >= 0 && each.bytes.compare(high) < 0)
+      .sort((a, b) => b.bytes.compare(a.bytes))
     for (const [storedKey, stored] of this.#transaction.range(this.#store, low, high)) {
-      for (; next < own.length && own[next]![0].compare(storedKey) < 0; next++) yield* this.#present(own[next]![1])
+      for (let head = own.at(-1); head && head.bytes.compare(storedKey) < 0; head = own.at(-1)) {
+        own.pop()
+        yield* this.#present(head.key)
+      }
       const key = text(storedKey)
       if (this.#changed.has(key)) continue
       if (!this.#values.has(key)) this.#values.set(key, packr.unpack(stored) as Value)
       yield* this.#present(key)
     }
-    for (; next < own.length; next++) yield* this.#present(own[next]![1])
+    for (const { key } of own.reverse()) yield* this.#present(key)
   }
 
   *#present(key: string): Iterable<readonly [string, Value]> {

@@ -13,8 +13,8 @@ export const MAX_AHEAD_MS = 300_000
 export function tickOf(message: Received): Tick | null | undefined {
   const told = headerOf(message, HEADERS.tick)
   if (told === undefined) return undefined
-  const tick = Number(told)
-  if (!Number.isSafeInteger(tick) || tick < 0 || tick > message.appendedAt + MAX_AHEAD_MS) return null
+  const tick = /^\d{1,15}$/.test(told) ? Number(told) : Number.NaN
+  if (Number.isNaN(tick) || tick > message.appendedAt + MAX_AHEAD_MS) return null
   return { tick, headers: (message.headers ?? []).filter(([name]) => name !== HEADERS.tick) }
 }
 

@@ -3,6 +3,7 @@ import { letterOf } from './letter.ts'
 import { StateSchedule } from './schedule.ts'
 import type { Context, Lineage, Stage, StageRecord, Tick, TopicName } from './stage.ts'
 import { type StateAccess, StateStore } from './state.ts'
+import { MAX_AHEAD_MS } from './ticks.ts'
 
 export type Item = StageRecord | Tick
 /** Per topic what goes through it, in order. */
@@ -33,6 +34,9 @@ export async function walk(
   }
 }
 
+/** Where a stage's time stands, and before which nothing is due. */
+type Clock = readonly [now: number, floor: number]
+
 /** One stage at work on one batch: the clock, the state and what it emits. */
 class StageScope implements Context {
   readonly partition: number
@@ -41,9 +45,10 @@ class StageScope implements Context {
   readonly #state: StateAccess
   readonly #lanes: Lanes
   readonly #count: Count
-  readonly #stores = new Map<string, StateStore<any>>()
-  readonly #clock: StateStore<number> | undefined
-  #schedule: StateSchedule<any> | undefined
+  readonly #stores = new Map<string, StateStore<never>>()
+  readonly #clock: StateStore<Clock> | undefined
+  readonly #floor: number
+  #schedule: StateSchedule<unknown> | undefined
 
   constructor(stage: Stage, partition: number, state: StateAccess, lanes: Lanes, count: Count) {
     this.#stage = stage
@@ -51,16 +56,16 @@ class StageScope implements Context {
     this.#state = state
     this.#lanes = lanes
     this.#count = count
-    if (stage.clock || stage.due || stage.tick) {
-      this.#clock = new StateStore(state, `${stage.name}.clock`)
-      this.now = this.#clock.get('') ?? 0
-    }
+    if (stage.clock || stage.due || stage.tick) this.#clock = new StateStore(state, `${stage.name}.clock`)
+    const [now, floor] = this.#clock?.get('') ?? [0, 0]
+    this.now = now
+    this.#floor = floor
   }
 
   async run(items: readonly Item[]): Promise<void> {
     const stage = this.#stage
-    const started = this.now
-    let together: StageRecord<any>[] = []
+    const { now } = this
+    let together: StageRecord<never>[] = []
     let records = 0
     for (const item of items) {
       if (isTick(item)) {
@@ -72,15 +77,22 @@ class StageScope implements Context {
         continue
       }
       records++
-      if (stage.processAll) together.push(item)
+      if (stage.processAll) together.push(item as StageRecord<never>)
       else {
-        if (stage.clock) this.#moveTo(stage.clock(item.value as never))
-        stage.process?.(item as StageRecord<any>, this)
+        if (stage.clock) this.#moveBy(item, stage.clock(item.value as never))
+        stage.process?.(item as StageRecord<never>, this)
       }
     }
     if (together.length > 0) await stage.processAll?.(together, this)
-    if (this.now !== started) this.#clock?.set('', this.now)
+    const floor = this.#schedule?.floor ?? this.#floor
+    if (this.now !== now || floor !== this.#floor) this.#clock?.set('', [this.now, floor])
     if (records > 0) this.#count(stage.name, 'in', records)
+  }
+
+  /** A record whose time lies ahead of the log's own clock moves nothing: one wrong clock would close everybody's windows. */
+  #moveBy({ source }: StageRecord, time: number): void {
+    const latest = source ? source.appendedAt + MAX_AHEAD_MS : Number.POSITIVE_INFINITY
+    this.#moveTo(time <= latest ? time : this.now)
   }
 
   /** Time only advances. What falls due on the way does so in the order of its times, not all at the end. */
@@ -96,8 +108,8 @@ class StageScope implements Context {
     this.now = target
   }
 
-  #due(): StateSchedule<any> {
-    this.#schedule ??= new StateSchedule(this.#state, `${this.#stage.name}.schedule`)
+  #due(): StateSchedule<unknown> {
+    this.#schedule ??= new StateSchedule(this.#state, `${this.#stage.name}.schedule`, this.#floor)
     return this.#schedule
   }
 
@@ -123,7 +135,7 @@ class StageScope implements Context {
   }
 
   schedule<Value>(): StateSchedule<Value> {
-    return this.#due()
+    return this.#due() as StateSchedule<Value>
   }
 
   count(outcome: string): void {

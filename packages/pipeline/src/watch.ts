@@ -12,8 +12,8 @@ export interface Watch {
   raised: Record<string, true>
   /** Event times that still count, in order. */
   times: Record<string, number[]>
-  /** When the expected event is overdue, and what it was expected after. */
-  awaited: Record<string, { at: number; after: string }>
+  /** Since when an event is expected, and after which one. */
+  awaited: Record<string, { since: number; after: string }>
   /** Event time of the last expected event. */
   met: Record<string, number>
   /** When the stage's clock last saw an event of it, and when it looks again. */
@@ -78,7 +78,7 @@ function onCount(watch: Watch, { id, type, time, score }: Observed, rule: CountR
   if (!rule.events.includes(type)) return []
   const times = [...(watch.times[rule.name] ?? []), time].sort((a, b) => a - b).slice(-rule.count)
   watch.times[rule.name] = times
-  const [first, last] = [times[0]!, times.at(-1)!]
+  const [first, last] = [times[0] as number, times.at(-1) as number]
   if (watch.raised[rule.name] || times.length < rule.count || last - first >= rule.withinMs) return []
   watch.raised[rule.name] = true
   const message = `${rule.count} of ${rule.events.join(', ')} within ${rule.withinMs / 1000} s`
@@ -86,14 +86,17 @@ function onCount(watch: Watch, { id, type, time, score }: Observed, rule: CountR
   return [{ rule, state: 'raised', time, event: id, score, threshold: rule.count, message, window }]
 }
 
+/** An event may end one silence and begin the next. What counts is when they happened, not in which order they came. */
 function expectOther(watch: Watch, { id, type, time }: Observed, rule: SilenceRule): void {
-  if (rule.expect.includes(type)) {
-    watch.met[rule.name] = Math.max(time, watch.met[rule.name] ?? 0)
-    delete watch.awaited[rule.name]
-  } else if (rule.after.includes(type) && time >= (watch.met[rule.name] ?? 0)) {
-    const at = time + rule.withinMs
-    if (at >= (watch.awaited[rule.name]?.at ?? 0)) watch.awaited[rule.name] = { at, after: id }
+  const met = watch.met[rule.name] ?? Number.NEGATIVE_INFINITY
+  const awaited = watch.awaited[rule.name]
+  const isExpected = rule.expect.includes(type)
+  if (isExpected) {
+    watch.met[rule.name] = Math.max(time, met)
+    if (awaited && time >= awaited.since) delete watch.awaited[rule.name]
   }
+  if (!rule.after.includes(type) || time < (awaited?.since ?? time)) return
+  if (isExpected ? time >= met : time > met) watch.awaited[rule.name] = { since: time, after: id }
 }
 
 /** What time alone changes: an expected event is overdue, a count has gone down. `time` is event time. */
@@ -101,11 +104,12 @@ export function elapse(watch: Watch, time: number, rules: readonly Rule[]): Find
   return rules.flatMap((rule): Finding[] => {
     if (rule.kind === 'silence') {
       const awaited = watch.awaited[rule.name]
-      if (!awaited || awaited.at > time) return []
+      const at = (awaited?.since ?? Number.POSITIVE_INFINITY) + rule.withinMs
+      if (!awaited || at > time) return []
       delete watch.awaited[rule.name]
       const message = `no ${rule.expect.join(', ')} within ${rule.withinMs / 1000} s of ${rule.after.join(', ')}`
-      const window = { start: awaited.at - rule.withinMs, end: awaited.at }
-      return [{ rule, state: 'raised', time: awaited.at, event: awaited.after, message, window }]
+      const window = { start: awaited.since, end: at }
+      return [{ rule, state: 'raised', time: at, event: awaited.after, message, window }]
     }
     const ends = rule.kind === 'count' && endOf(watch, rule)
     if (!ends || ends > time) return []
@@ -124,7 +128,7 @@ function endOf(watch: Watch, rule: CountRule): number | undefined {
 export function nextChange(watch: Watch, rules: readonly Rule[]): number {
   let next = Number.POSITIVE_INFINITY
   for (const rule of rules) {
-    if (rule.kind === 'silence') next = Math.min(next, watch.awaited[rule.name]?.at ?? next)
+    if (rule.kind === 'silence') next = Math.min(next, (watch.awaited[rule.name]?.since ?? next) + rule.withinMs)
     if (rule.kind === 'count') next = Math.min(next, endOf(watch, rule) ?? next)
   }
   return next

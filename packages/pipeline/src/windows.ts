@@ -77,12 +77,12 @@ export class Windowed<Aggregate> {
   }
 
   /** The window that fell due; undefined if the entry is not one of these. */
-  closed({ at, id, value }: Due<Aggregate>): Closed<Aggregate> | undefined {
+  closed({ at, id, value }: Due): Closed<Aggregate> | undefined {
     if (!id.startsWith(`${this.name}|`)) return undefined
     const from = this.name.length + 1
     const to = id.indexOf('|', from)
     const start = Number.parseInt(id.slice(from, to), 36)
-    return { start, end: at - this.#graceMs, key: id.slice(to + 1), aggregate: value }
+    return { start, end: at - this.#graceMs, key: id.slice(to + 1), aggregate: value as Aggregate }
   }
 }
 

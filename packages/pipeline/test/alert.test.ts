@@ -98,6 +98,22 @@ test('the expected event ends the silence, also when it overtook what it follows
   expect(told(stage)).toEqual([])
 })
 
+test('an event that is expected after its like ends one silence and begins the next', async () => {
+  const stage = alerting({
+    name: 'quiet',
+    kind: 'silence',
+    after: 'page_view',
+    expect: ['page_view', 'session_end'],
+    within: '1m',
+  })
+  const [s1, s2] = [{ session_id: 's1' }, { session_id: 's2' }]
+  await stage.feed(scored(0, 0, s1), scored(0, 0, s2), scored(0, 50_000, s1), scored(0, 50_000, s2))
+  const overtaken = { ...s2, received_at: START + 50_500 }
+  await stage.feed(scored(0, 40_000, overtaken), scored(0, 100_000, { ...s1, event_type: 'session_end' }))
+  await stage.tick(START + 60 * MINUTE)
+  expect(stage.written('alerts.v1')).toMatchObject([{ session_id: 's2', event_time: START + 110_000 }])
+})
+
 test('the alert of a silence carries the tenant and the trace of the event it followed', async () => {
   const stage = alerting(cart)
   await stage.feed(scored(0.4, 0, { event_type: 'add_to_cart' }))

@@ -84,9 +84,9 @@ test('the same input gives the same bytes, whichever stages share a task and how
   }
 
   const [first, ...others] = Object.entries(ways)
-  const expected = await outputs(first![1])
+  const expected = await outputs((first as NonNullable<typeof first>)[1])
   for (const topic of [...ORDERED, ...UNORDERED]) expect(expected.get(topic), topic).not.toHaveLength(0)
-  const validated = expected.get('events.validated.v1')!.filter(line => !line.includes('weft-tick='))
+  const validated = expected.get('events.validated.v1')?.filter(line => !line.includes('weft-tick='))
   expect(validated).toHaveLength(events.length)
   for (const [name, way] of others) {
     const actual = await outputs(way)

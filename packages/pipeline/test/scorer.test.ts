@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -79,6 +80,45 @@ describe('the model that ships', () => {
     await scorer[Symbol.asyncDispose]()
     expect((await settled).some(each => each.status === 'rejected' && each.reason.code === 'CLOSED')).toBe(true)
     await expect(scorer.score(new Float32Array(WIDTH), 1)).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+})
+
+describe('a process that scores', () => {
+  const run = (script: string) => {
+    const source = `import { loadScorer } from ${JSON.stringify(new URL('../src/scorer.ts', import.meta.url).href)}
+      const scorer = await loadScorer()
+      const rows = new Float32Array(64 * ${WIDTH})
+      const large = new Float32Array(20_000 * ${WIDTH})
+      const forever = async () => { for (;;) await scorer.score(large, 20_000) }
+      ${script}`
+    const { status, signal, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    })
+    return { status, signal, stderr }
+  }
+
+  it('ends by itself when it has nothing left to score', () => {
+    expect(run('await scorer.score(rows, 64)')).toEqual({ status: 0, signal: null, stderr: '' })
+  })
+
+  it('stays until its last scores are there', () => {
+    expect(run('scorer.score(rows, 64).then(() => process.exit(4))')).toMatchObject({ status: 4, signal: null })
+  })
+
+  it('can exit in the middle of a batch, with the code it means to', () => {
+    for (let turns = 1; turns <= 8; turns++) {
+      const exit = `for (let call = 0; call < 8; call++) forever()
+        for (let turn = 0; turn < ${turns * 50}; turn++) await new Promise(resolve => setImmediate(resolve))
+        process.exit(3)`
+      expect(run(exit)).toEqual({ status: 3, signal: null, stderr: '' })
+    }
+  })
+
+  it('can unload the model and load it again', () => {
+    const again =
+      'await scorer[Symbol.asyncDispose](); process.exit((await (await loadScorer()).score(rows, 64)).length)'
+    expect(run(again)).toEqual({ status: 64, signal: null, stderr: '' })
   })
 })
 

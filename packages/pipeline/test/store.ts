@@ -106,3 +106,10 @@ export async function processed(transport: Transport, tasks: readonly Task[]): P
     }
   }
 }
+
+/** Alert rules that real sessions set off often. */
+export const rulesOfCrash = [
+  { name: 'high', kind: 'threshold', raise: 0.2, clear: 0.1 },
+  { name: 'lost', kind: 'threshold', raise: 0.05, clear: 0.01, on: 'session_end', unless: 'purchase' },
+  { name: 'busy', kind: 'count', events: 'page_view', count: 8, within: '1m' },
+]

@@ -46,6 +46,7 @@ const bad = {
   INVALID_PAYLOAD: raw('page_view', { elapsed_ms: 'soon', page: 'product' }, { sent_at: START }),
   WRONG_TENANT: { ...views('product', 1), store_id: '' },
   INVALID_ID: views('product', 1, { event_id: '' }),
+  CLOCK_AHEAD: views('product', 1, { received_at: START * 2 }),
   INVALID_TIME: views('product', 1, { sent_at: -5, received_at: START }),
 }
 
@@ -63,7 +64,7 @@ test.each(Object.entries(bad))(
       consumer: 'validate',
     })
     expect(letter).toMatchObject({ original_topic: 'events.raw.v1', original_position: '0', original_partition: 0 })
-    expect(letter!.error_reason).toMatch(/expected|not JSON/)
+    expect(letter?.error_reason).toMatch(/expected|not JSON/)
   },
 )
 
@@ -78,6 +79,12 @@ test('a dead letter keeps the key and the tenant for the repair', async () => {
   const stage = drive(validate())
   await stage.feed(raw('nonsense', {}))
   const [letter] = stage.written('events.dlq.v1')
-  expect(text(letter!.original_key!)).toBe('aurora:s1')
-  expect(letter!.original_headers.map(({ name, value }) => [name, text(value)])).toEqual([['weft-tenant', 'aurora']])
+  expect(text(letter?.original_key ?? Buffer.of())).toBe('aurora:s1')
+  expect(letter?.original_headers.map(({ name, value }) => [name, text(value)])).toEqual([['weft-tenant', 'aurora']])
+})
+
+test('ids that no key could hold are refused', async () => {
+  const stage = drive(validate())
+  await stage.feed(views('product', 1, { user_id: 'u'.repeat(257) }), views('product', 1, { session_id: '' }))
+  expect(stage.written('events.dlq.v1').map(({ error_code }) => error_code)).toEqual(['INVALID_ID', 'INVALID_ID'])
 })

@@ -141,10 +141,10 @@ test.each([
           const { driven, closed, late } = make()
           let at = 0
           for (let n = 0; at < order.length; n++) {
-            const batch = order.slice(at, at + batches[n % batches.length]!)
+            const batch = order.slice(at, at + (batches[n % batches.length] as number))
             await driven.feed(...batch.map(({ time, key, arrives }) => scored(time, arrives, key)))
             at += batch.length
-            const now = batch.at(-1)!.arrives
+            const now = batch.at(-1)?.arrives ?? 0
             for (const tick of ticking) if (tick <= now) await driven.tick(tick)
           }
           await driven.tick(10_000)
@@ -171,7 +171,7 @@ test('the order of closing follows the log alone: however it is cut into batches
         const { driven, closed } = counting(tumbling(100))
         let at = 0
         for (let n = 0; at < order.length; n++) {
-          const batch = order.slice(at, at + batches[n % batches.length]!)
+          const batch = order.slice(at, at + (batches[n % batches.length] as number))
           await driven.feed(...batch.map(({ time, key, arrives }) => scored(time, arrives, key)))
           at += batch.length
         }

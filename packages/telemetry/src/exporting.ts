@@ -32,6 +32,8 @@ function sampler({
   return asked.startsWith('parentbased_') ? new ParentBasedSampler({ root }) : root
 }
 
+const LAST_EXPORT_MS = 2_000
+
 /** Loaded only when tracing is asked for; the exporter reads its endpoint, headers and limits from OTEL_* itself. */
 export function start(service: string, exporter: 'otlp' | 'console', env: NodeJS.ProcessEnv): AsyncDisposable {
   const processor =
@@ -52,8 +54,9 @@ export function start(service: string, exporter: 'otlp' | 'console', env: NodeJS
   trace.setGlobalTracerProvider(provider)
   return {
     async [Symbol.asyncDispose]() {
-      // A collector that is away must not make the shutdown fail.
-      await provider.shutdown().catch(() => {})
+      // A collector that is away must not make the shutdown fail, nor hold it up for as long as its retries last.
+      const late = new Promise(resolve => setTimeout(resolve, LAST_EXPORT_MS).unref())
+      await Promise.race([provider.shutdown().catch(() => {}), late])
       trace.disable()
       context.disable()
       propagation.disable()

@@ -1,16 +1,18 @@
 import type { Header, Message } from './transport.ts'
 
-const encoder = new TextEncoder()
-const decoder = new TextDecoder()
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
-/** UTF-8 bytes of a text: keys and header values. */
-export const bytes = (text: string): Uint8Array => encoder.encode(text)
+/** UTF-8 bytes of a text: keys and header values. From Buffer's pool, as an ArrayBuffer for each costs most of the time. */
+export function bytes(text: string): Uint8Array {
+  const pooled = Buffer.from(text)
+  return new Uint8Array(pooled.buffer, pooled.byteOffset, pooled.length)
+}
 
 /** The text of UTF-8 bytes. */
 export const text = (value: Uint8Array): string => decoder.decode(value)
 
 /** A header whose value is text. */
-export const header = (name: string, value: string): Header => [name, encoder.encode(value)]
+export const header = (name: string, value: string): Header => [name, bytes(value)]
 
 /** The last header of that name as text, undefined if there is none. */
 export function headerOf(message: Pick<Message, 'headers'>, name: string): string | undefined {

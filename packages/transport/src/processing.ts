@@ -40,25 +40,33 @@ export interface ProcessingOptions {
 
 /**
  * The policy of `transact`, the same for every transport. A batch that throws is tried again with backoff; when it keeps
- * throwing, its messages are taken one by one, each with as many attempts, and one that throws alone is a dead letter.
+ * throwing it is halved until a message throws alone, and one that keeps throwing alone is a dead letter. What comes
+ * before it is committed before it is tried, so the order stays.
  */
 export async function processAll(source: Source, process: Process, options: ProcessingOptions): Promise<void> {
-  for (let batch = await source.next(); batch; batch = await source.next()) {
-    if (batch.length > 1) {
-      const failure = await attempt(source, batch, process, options.retry)
-      if (source.signal.aborted) return
-      if (!failure) continue
-    }
-    for (const message of batch) {
-      const failure = await attempt(source, [message], process, options.retry)
-      if (source.signal.aborted) return
-      if (failure) {
-        const { topic, letter } = options.deadLetter(message, failure.error, failure.attempts)
-        await attempt(source, [message], (_, transaction) => transaction.bury(topic, letter), options.retry)
-      }
-      if (source.signal.aborted) return
-    }
+  const retry = retryOf(options.retry)
+  for (let batch = await source.next(); batch; batch = await source.next()) await take(batch, retry.maxAttempts)
+
+  async function take(batch: readonly Received[], maxAttempts: number): Promise<void> {
+    if (source.signal.aborted || batch.length === 0) return
+    const failure = await attempt(source, batch, process, { ...retry, maxAttempts })
+    if (!failure || source.signal.aborted) return
+    if (batch.length === 1) return bury(batch[0] as Received, failure)
+    const middle = batch.length >> 1
+    for (const half of [batch.slice(0, middle), batch.slice(middle)])
+      await take(half, half.length === 1 ? retry.maxAttempts : 1)
   }
+
+  async function bury(message: Received, { error, attempts }: Failure): Promise<void> {
+    const { topic, letter } = options.deadLetter(message, error, attempts)
+    const failure = await attempt(source, [message], (_, transaction) => transaction.bury(topic, letter), retry)
+    if (failure) throw failure.error
+  }
+}
+
+interface Failure {
+  readonly error: unknown
+  readonly attempts: number
 }
 
 /** Undefined when the batch was committed or the partition is given up; else what went wrong the last time. */
@@ -66,10 +74,9 @@ async function attempt(
   source: Source,
   batch: readonly Received[],
   process: (batch: readonly Received[], transaction: OpenTransaction) => Promise<void> | void,
-  retry: Retry | undefined,
-): Promise<{ error: unknown; attempts: number } | undefined> {
+  retry: Required<Retry>,
+): Promise<Failure | undefined> {
   const { signal } = source
-  const { maxAttempts } = retryOf(retry)
   let outages = 0
   for (let attempts = 1; !signal.aborted; ) {
     const transaction = await source.begin(batch)
@@ -78,8 +85,8 @@ async function attempt(
     } catch (error) {
       await transaction.abort()
       if (signal.aborted) return undefined
-      if (!isRetryable(error) || attempts >= maxAttempts) return { error, attempts }
-      await pause(backoff(attempts++, retryOf(retry)), signal)
+      if (!isRetryable(error) || attempts >= retry.maxAttempts) return { error, attempts }
+      await pause(backoff(attempts++, retry), signal)
       continue
     }
     try {

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { AckWindow } from './ack-window.ts'
 import { backoff, pause, retryOf } from './backoff.ts'
 import { isRetryable } from './dead-letters.ts'
@@ -24,6 +25,9 @@ export interface SubscriptionOptions {
 /** How far messages may be settled ahead of the oldest one that is not: what is read again after a crash, at most. */
 const WINDOW = 65_536
 
+/** So long a position waits for others to come, before it is committed. */
+const COMMIT_MS = 10
+
 /** How many messages may wait behind keys that are held back, so that others find theirs: only while places are free. */
 const LOOK_AHEAD = 10_000
 
@@ -45,6 +49,8 @@ export class Subscription {
   async serve(feed: Feed): Promise<void> {
     const stop = new AbortController()
     const signal = AbortSignal.any([feed.signal, stop.signal])
+    // As many handlers listen to it as there are messages in hand: Node would take that for a leak.
+    setMaxListeners(0, signal)
     const partition = new Partition(feed, signal, () => stop.abort())
     const unwatch = this.#slots.watch(() => partition.wake())
     const lanes = new Map<string, Received[]>()
@@ -175,7 +181,7 @@ class Partition {
   }
 
   async #commit(): Promise<void> {
-    await undefined
+    await pause(COMMIT_MS, this.#signal)
     let committed: Position | undefined
     for (let attempt = 0; this.#window.low && committed !== this.#window.low; ) {
       const low = this.#window.low

@@ -22,9 +22,11 @@ conformance('embedded', {
   },
   async start() {
     const directory = await mkdtemp(join(tmpdir(), 'weft-conformance-'))
-    const url = `embedded:${directory}?sessionMs=1500`
+    const sessionMs = 1500
+    const url = `embedded:${directory}?sessionMs=${sessionMs}`
     return {
       url,
+      sessionMs,
       schemas: [
         { subject: 'orders', version: 1 },
         { subject: 'orders', version: 2 },

@@ -1,5 +1,6 @@
 const SVG = 'http://www.w3.org/2000/svg'
-const [WIDTH, HEIGHT, LEFT, BOTTOM] = [480, 150, 34, 20]
+const [WIDTH, HEIGHT, LEFT, BOTTOM] = [480, 240, 36, 22]
+const LABELS = 5
 
 /** Stacked bars; entries are `{label, counts}`, series name the counts from the bottom up and the classes `bar-NAME`. */
 export function stackedBars(entries, series) {
@@ -55,7 +56,8 @@ function chart(entries, totals, said, format, parts) {
       bar.append(Object.assign(make('title', {}), { textContent: title }))
       root.append(bar)
     }
-    if (i % Math.ceil(entries.length / 10) === 0)
+    const every = entries.length > 2 * LABELS ? Math.ceil(entries.length / LABELS) : 1
+    if ((entries.length - 1 - i) % every === 0)
       root.append(label(LEFT + (i + 0.5) * step, HEIGHT - 5, entry.label, 'middle'))
   }
   return root

@@ -5,6 +5,7 @@ const SHOWN = 200
 const element = id => document.getElementById(id)
 const number = new Intl.NumberFormat('en', { maximumFractionDigits: 1, notation: 'compact' })
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
+const minutes = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' })
 
 const token = await accessToken()
 const filters = element('filters')
@@ -111,13 +112,13 @@ function show(stats) {
   element('events-per-second').textContent = number.format(stats.eventsPerSecond)
   const now = stats.alertsPerMinute.at(-1)
   element('alerts-this-minute').textContent = number.format(now ? now.critical + now.warning + now.info : 0)
-  element('lag').textContent = number.format(stats.stages.reduce((sum, stage) => sum + stage.lag, 0))
+  element('lag').textContent = number.format(Math.max(0, ...stats.stages.map(stage => stage.lag)))
   element('dead-letters').textContent = number.format(stats.deadLetters)
   tenants(stats.tenants)
   element('per-minute').replaceChildren(
     stackedBars(
       stats.alertsPerMinute.map(({ minute, ...counts }) => ({
-        label: clock.format(minute).replace(/:\d\d(?=\s|$)/, ''),
+        label: minutes.format(minute),
         counts,
       })),
       ['critical', 'warning', 'info'],

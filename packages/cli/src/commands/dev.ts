@@ -3,12 +3,14 @@ import { createAuth, signToken } from '@weft/auth'
 import { Health, logger, processMetrics, publishMetrics, startTracing } from '@weft/telemetry'
 import { open } from '@weft/transport'
 import { type Command, InvalidArgumentError } from 'commander'
+import type { Config, LoadOptions } from '../config.ts'
 import { catalogueOf, folderOf, shared } from '../connect.ts'
-import { deleteStore, writableFolder } from '../data-folder.ts'
+import { deleteStore, diskFull, occupy, writableFolder } from '../data-folder.ts'
 import { developmentSecret } from '../dev-secret.ts'
+import { ensureBounded } from '../dev-topics.ts'
 import { interruption } from '../interrupt.ts'
-import { note, print, printJson } from '../output.ts'
-import { alertsApi, gateway, loadWithRules, pipeline } from '../services.ts'
+import { note, print, printJson, progress } from '../output.ts'
+import { alertsApi, type Ground, gateway, loadForDevelopment, pipeline } from '../services.ts'
 
 interface Options {
   readonly fresh?: boolean
@@ -41,29 +43,43 @@ export function dev(program: Command): void {
     .option('--speed <factor>', 'how many seconds of a demo session pass in a second', factor)
     .option('--port <port>', 'of the dashboard; events go to the next two. 0 takes free ones', portNumber)
     .addHelpText('after', '\nExamples:\n  weft dev\n  weft dev --fresh --speed 600\n  weft dev --no-demo --port 9000')
-    .action((options: Options, command: Command) => start(options, command))
+    .action(async (options: Options, command: Command) => {
+      const { json, log, config: file } = shared(command)
+      const load = { file, log }
+      const config = await loadForDevelopment(load)
+      const folder = folderOf(config.log)
+      await start(options, { config, load, folder, json: !!json })
+    })
 }
 
-async function start(options: Options, command: Command): Promise<void> {
-  const { json, log: url, config: file } = shared(command)
-  const load = { file, log: url }
-  const config = await loadWithRules(load)
+interface Setup {
+  readonly config: Config
+  readonly load: LoadOptions
+  readonly folder: string | undefined
+  readonly json: boolean
+}
+
+async function start(options: Options, { config, load, folder, json }: Setup): Promise<void> {
   const { DEMO_KEYS, play } = await import('@weft/local')
-  const folder = folderOf(config.log)
   if (folder !== undefined) {
     if (options.fresh && (await deleteStore(folder))) note(`deleted the store in ${folder}`)
-    await writableFolder(folder)
+    await writableFolder(folder, config.leastFreeBytes)
   }
 
-  using stop = interruption(() => note('weft: stopped at once'))
+  using stop = interruption()
+  let step = 'opening the store'
+  const shown = progress(() => `${step}…`, { quiet: json })
   await using stack = new AsyncDisposableStack()
+  stack.use(await occupy(folder))
+  stack.use(shown)
   const log = logger('weft')
   const tracing = await startTracing('weft')
   if (tracing) stack.use(tracing)
   processMetrics()
   const catalogue = await catalogueOf(config)
   const transport = stack.use(await open(config.log, { clientId: `weft-dev-${process.pid}` }))
-  for (const difference of await transport.admin.ensure(catalogue.specs())) log.warn(difference)
+  const differences = await ensureBounded(transport, catalogue, config.dev.retentionBytes)
+  for (const difference of differences) log.warn(difference)
   const secret = config.jwtSecret ?? (await developmentSecret(config))
   const demoKeys = Object.fromEntries(Object.entries(DEMO_KEYS).map(([tenant, key]) => [key, tenant]))
   const auth = createAuth({ writeKeys: { ...demoKeys, ...config.writeKeys }, jwt: { secret } })
@@ -73,8 +89,11 @@ async function start(options: Options, command: Command): Promise<void> {
   const devToken = () => signToken(secret, { tenant: '*', scopes: ['alerts:read', 'admin'], expiresIn: 86_400 })
   const port = options.port ?? config.dev.port
   const after = (more: number) => (port === 0 ? 0 : port + more)
+  step = 'reading recent alerts'
   const alerts = stack.use(await alertsApi(loopback(ground), { port, devToken }))
+  step = 'starting the gateway'
   const events = stack.use(await gateway(loopback(ground), { httpPort: after(1), port: after(2) }))
+  step = 'starting the pipeline'
   const { done } = stack.use(await pipeline(ground, load))
   const onError = (err: unknown) => log.warn({ err }, 'metrics could not be appended')
   stack.use(publishMetrics(transport, catalogue, 'weft', { onError }))
@@ -84,7 +103,8 @@ async function start(options: Options, command: Command): Promise<void> {
   if (isPlaying) {
     const playing = new AbortController()
     const played = play({
-      urls: [events.http ?? ''],
+      urls: [events.https ?? ''],
+      ...(events.certificate !== undefined && { ca: events.certificate }),
       signal: AbortSignal.any([stop.signal, playing.signal]),
       ...(speed && { speed }),
     }).catch(err => {
@@ -106,21 +126,18 @@ async function start(options: Options, command: Command): Promise<void> {
     store: folder ?? config.log,
     demo: isPlaying,
   }
+  shown[Symbol.dispose]()
   await (json ? printJson(places) : print(welcome(places)))
 
-  const stopped = new Promise<void>(resolve => {
-    if (stop.signal.aborted) resolve()
-    stop.signal.addEventListener('abort', () => resolve(), { once: true })
-  })
   // A task that cannot go on ends the process with its reason.
-  await Promise.race([stopped, done])
+  await Promise.race([stop.stopped, done, diskFull(folder, config.leastFreeBytes, stop.signal)])
   if (!json) note('stopping…')
   await stack.disposeAsync()
   if (!json) note(`stopped; the data stays in ${folder ?? config.log}`)
 }
 
 /** Development never listens anywhere else, whatever the configuration says of production. */
-function loopback<Ground extends { config: import('../config.ts').Config }>(ground: Ground): Ground {
+function loopback(ground: Ground): Ground {
   const { config } = ground
   const host = '127.0.0.1'
   return {

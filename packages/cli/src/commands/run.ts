@@ -2,13 +2,13 @@ import { createAuth } from '@weft/auth'
 import { Health, logger, ops, processMetrics, publishMetrics, startTracing } from '@weft/telemetry'
 import { open } from '@weft/transport'
 import { Argument, type Command } from 'commander'
-import type { Config } from '../config.ts'
+import type { Config, LoadOptions } from '../config.ts'
 import { catalogueOf, folderOf, shared } from '../connect.ts'
-import { writableFolder } from '../data-folder.ts'
+import { diskFull, occupy, writableFolder } from '../data-folder.ts'
 import { foundSecret } from '../dev-secret.ts'
 import { EXIT, Exit } from '../exit.ts'
 import { interruption } from '../interrupt.ts'
-import { note, print, printJson } from '../output.ts'
+import { print, printJson } from '../output.ts'
 import { alertsApi, type Ground, gateway, loadWithRules, pipeline } from '../services.ts'
 
 const SERVICES = ['ingest-gw', 'pipeline', 'alerts-api'] as const
@@ -30,34 +30,43 @@ Examples:
   weft run ingest-gw --demo-keys`,
     )
     .action(async (service: Service, { demoKeys }: { demoKeys?: boolean }, command: Command) => {
-      const { json, log: url, config: file } = shared(command)
-      const load = { file, log: url }
+      const { json, log, config: file } = shared(command)
+      const load = { file, log }
       const config = await loadWithRules(load)
       const folder = folderOf(config.log)
-      if (folder !== undefined) await writableFolder(folder)
-      using stop = interruption(() => note('weft: stopped at once'))
-      await using stack = new AsyncDisposableStack()
-      const log = logger(service)
-      const tracing = await startTracing(`weft-${service}`)
-      if (tracing) stack.use(tracing)
-      processMetrics()
-      const catalogue = await catalogueOf(config)
-      const auth = await credentials(config, service, !!demoKeys)
-      const transport = stack.use(await open(config.log, { clientId: `${service}-${process.pid}` }))
-      for (const difference of await transport.admin.ensure(catalogue.specs())) log.warn(difference)
-      const ground = { config, transport, catalogue, health: new Health(), auth }
-      const { done, places } = await started(service, ground, load, stack)
-      const onError = (err: unknown) => log.warn({ err }, 'metrics could not be appended')
-      stack.use(publishMetrics(transport, catalogue, service, { onError }))
-      if (json) await printJson({ service, ...places })
-      else for (const [name, place] of Object.entries(places)) await print(`${service} ${name}: ${place}`)
-      const stopped = new Promise<void>(resolve => {
-        if (stop.signal.aborted) resolve()
-        stop.signal.addEventListener('abort', () => resolve(), { once: true })
-      })
-      await Promise.race([stopped, done])
-      await stack.disposeAsync()
+      if (folder !== undefined) await writableFolder(folder, config.leastFreeBytes)
+      await serve(service, { config, load, folder, demoKeys: !!demoKeys, json: !!json })
     })
+}
+
+interface Setup {
+  readonly config: Config
+  readonly load: LoadOptions
+  readonly folder: string | undefined
+  readonly demoKeys: boolean
+  readonly json: boolean
+}
+
+async function serve(service: Service, { config, load, folder, demoKeys, json }: Setup): Promise<void> {
+  using stop = interruption()
+  await using stack = new AsyncDisposableStack()
+  stack.use(await occupy(folder))
+  const log = logger(service)
+  const tracing = await startTracing(`weft-${service}`)
+  if (tracing) stack.use(tracing)
+  processMetrics()
+  const catalogue = await catalogueOf(config)
+  const auth = await credentials(config, service, demoKeys)
+  const transport = stack.use(await open(config.log, { clientId: `${service}-${process.pid}` }))
+  for (const difference of await transport.admin.ensure(catalogue.specs())) log.warn(difference)
+  const ground = { config, transport, catalogue, health: new Health(), auth }
+  const { done, places } = await started(service, ground, load, stack)
+  const onError = (err: unknown) => log.warn({ err }, 'metrics could not be appended')
+  stack.use(publishMetrics(transport, catalogue, service, { onError }))
+  if (json) await printJson({ service, ...places })
+  else for (const [name, place] of Object.entries(places)) await print(`${service} ${name}: ${place}`)
+  await Promise.race([stop.stopped, done, diskFull(folder, config.leastFreeBytes, stop.signal)])
+  await stack.disposeAsync()
 }
 
 interface Started {
@@ -70,7 +79,7 @@ const NEVER = new Promise<void>(() => {})
 async function started(
   service: Service,
   ground: Ground,
-  load: Parameters<typeof pipeline>[1],
+  load: LoadOptions,
   stack: AsyncDisposableStack,
 ): Promise<Started> {
   if (service === 'alerts-api') {

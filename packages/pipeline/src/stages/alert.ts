@@ -1,6 +1,6 @@
 import type { Alert, AlertAnalytics, Score } from '@weft/schema'
 import { HEADERS, header, headerOf } from '@weft/transport'
-import { idOf } from '../identity.ts'
+import { idOf, joined } from '../identity.ts'
 import { parseRules, type Rule } from '../rules.ts'
 import { type Context, type Stage, type StageRecord, stage } from '../stage.ts'
 import { RULES_HEADER } from '../ticks.ts'
@@ -53,7 +53,8 @@ export function alert({ rules: initial = [], graceMs = 10_000, idleMs = DAY }: A
     const written = context.state<string>('rules').get('')
     if (written === undefined) return initial
     const known = parsed.get(written) ?? parseRules(JSON.parse(written))
-    return parsed.set(written, known).get(written)!
+    parsed.set(written, known)
+    return known
   }
 
   /** Emits and counts what was found; the alerts of one event come in the order of the rules. */
@@ -112,7 +113,7 @@ export function alert({ rules: initial = [], graceMs = 10_000, idleMs = DAY }: A
       const { value, key } = record
       const { store_id, user_id, session_id, source_event_id, event_type, score } = value
       const time = Math.min(value.sent_at, value.received_at)
-      const id = `${key}|${session_id ?? ''}`
+      const id = joined(key, session_id)
       const watch = context.state<Watch>('watches').get(id) ?? newWatch(record)
       watch.seen = context.now
       watch.trace = headerOf(record, HEADERS.trace)

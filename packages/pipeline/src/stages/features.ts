@@ -1,5 +1,5 @@
 import { FEATURE_NAMES, type FeatureName } from '../feature-names.ts'
-import { idOf } from '../identity.ts'
+import { idOf, joined } from '../identity.ts'
 import { addToSession, newSession, type Session } from '../session.ts'
 import { type Stage, stage } from '../stage.ts'
 
@@ -25,7 +25,7 @@ export const features = ({ idleMs = DAY } = {}): Stage =>
       const { store_id, user_id, session_id, event_id, type, sent_at, received_at, payload } = record.value
       if (session_id === null && user_id === null) return context.count('anonymous')
       const sessions = context.state<Session>('sessions')
-      const id = `${record.key}|${session_id ?? ''}`
+      const id = joined(record.key, session_id)
       const event = { type, sent_at, payload: JSON.parse(payload) as Record<string, unknown> }
       const session = sessions.get(id) ?? newSession(event)
       addToSession(session, event)

@@ -35,7 +35,7 @@ export const score = (model: Scorer): Stage =>
         const { store_id, user_id, session_id, source_event_id, event_type, feature_id, features } = record.value
         const { sent_at, received_at, computed_at } = record.value
         const whose = { store_id, user_id, session_id }
-        const rounded = Math.round(scores[row]! * DECIMALS) / DECIMALS
+        const rounded = Math.round((scores[row] as number) * DECIMALS) / DECIMALS
         const by = { model_id: model.id, model_version: model.version }
         const score = { ...by, score: rounded }
         const from = { score_breakdown: {}, features_ref: feature_id }

@@ -1,11 +1,15 @@
 import { checkEvent, describeFault, type EventRaw, entityKey, eventTypesVersion, isEventType } from '@weft/schema'
 import { HEADERS, headerOf } from '@weft/transport'
+import { joined } from '../identity.ts'
 import { type Stage, type StageRecord, stage } from '../stage.ts'
 import { MAX_AHEAD_MS } from '../ticks.ts'
 
 const DAY = 86_400_000
 /** Of forgotten ids, removed with each tick at most. */
 const SWEEP = 1000
+
+/** Characters of an id, which is part of keys. */
+const LONGEST = { event_id: 128, user_id: 256, session_id: 256 }
 
 type Reason = readonly [code: string, reason: string]
 
@@ -29,7 +33,7 @@ export const validate = ({ dedupeMs = DAY } = {}): Stage =>
       // Two generations of ids, so that a whole one can be forgotten: an id is looked for in its own and the one before.
       const seen = context.state<number>('seen')
       const generation = Math.floor(now / dedupeMs)
-      const id = `|${event.store_id}|${event.event_id}`
+      const id = `|${joined(event.store_id, event.event_id)}`
       const before = seen.get(named(generation) + id) ?? seen.get(named(generation - 1) + id)
       if (before !== undefined && now - before < dedupeMs) return context.count('duplicate')
       seen.set(named(generation) + id, now)
@@ -54,7 +58,12 @@ const named = (generation: number): string => Math.max(0, generation).toString(3
 
 function faultOf(record: StageRecord<EventRaw>): Reason | undefined {
   const { value: event, key, source } = record
-  if (event.event_id === '') return ['INVALID_ID', '/event_id is empty: expected 1 to 128 characters']
+  for (const [field, most] of Object.entries(LONGEST)) {
+    const id = event[field as keyof typeof LONGEST]
+    if (id === '' || (id !== null && id.length > most)) {
+      return ['INVALID_ID', `/${field} has ${id.length} characters: expected 1 to ${most}`]
+    }
+  }
   const tenant = source && headerOf(source, HEADERS.tenant)
   if (event.store_id === '' || (tenant !== undefined && tenant !== event.store_id)) {
     return [

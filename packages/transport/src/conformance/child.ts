@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -19,6 +19,11 @@ export interface Child extends AsyncDisposable {
   /** SIGSTOP and SIGCONT. */
   stop(): void
   resume(): void
+  /**
+   * SIGSTOP, and SIGCONT that many milliseconds later, both by a process of its own: whatever the sleeper holds up, it
+   * will wake.
+   */
+  sleep(ms: number): Promise<void>
   /** SIGKILL, and all that it told before is there. */
   kill(): Promise<void>
   /** Resolves when the program has ended by itself; rejects if it failed. */
@@ -30,21 +35,15 @@ export type Told = readonly [event: string, ...details: unknown[]]
 export function spawnProgram(program: string, input: object): Child {
   const file = fileURLToPath(new URL(`programs/${program}.ts`, import.meta.url))
   const { NODE_OPTIONS: _, ...env } = process.env
-  const child: ChildProcess = spawn(
-    process.execPath,
-    ['--expose-gc', '--disable-warning=ExperimentalWarning', file, JSON.stringify(input)],
-    {
-      stdio: ['pipe', 'pipe', 'pipe'],
-      env,
-    },
-  )
+  const flags = ['--expose-gc', '--disable-warning=ExperimentalWarning']
+  const child = spawn(process.execPath, [...flags, file, JSON.stringify(input)], { env })
   const told: Told[] = []
   let complaint = ''
-  child.stderr?.setEncoding('utf8').on('data', data => {
+  child.stderr.setEncoding('utf8').on('data', data => {
     complaint += data
   })
-  child.stdin?.on('error', () => {})
-  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })
+  child.stdin.on('error', () => {})
+  const lines = createInterface({ input: child.stdout })
   lines.on('line', line => {
     // A line cut off by SIGKILL was never told.
     try {
@@ -52,10 +51,14 @@ export function spawnProgram(program: string, input: object): Child {
     } catch {}
   })
   const closed = Promise.all([once(child, 'close'), once(lines, 'close')])
+  let killed = false
   const failed = () => {
-    if (child.exitCode) throw new Error(`${program} failed with ${child.exitCode}: ${complaint}`)
+    const reason = child.exitCode || (killed ? undefined : child.signalCode)
+    if (reason) throw new Error(`${program} failed with ${reason}: ${complaint}`)
   }
   const kill = async () => {
+    failed()
+    killed = true
     child.kill('SIGKILL')
     await closed
     failed()
@@ -64,14 +67,21 @@ export function spawnProgram(program: string, input: object): Child {
     told,
     of: event => told.filter(each => each[0] === event).map(([, ...details]) => details),
     async first(event) {
-      return until(`${program} tells "${event}"${complaint && ` (it complained: ${complaint})`}`, () => {
+      const found = until(`${program} tells "${event}"`, () => {
         failed()
         return told.find(each => each[0] === event)?.slice(1)
       })
+      return found.catch(error => {
+        throw complaint ? new Error(`${error.message}; it complained: ${complaint}`) : error
+      })
     },
-    say: line => child.stdin?.write(`${line}\n`),
-    stop: () => child.kill('SIGSTOP'),
-    resume: () => child.kill('SIGCONT'),
+    say: line => void child.stdin.write(`${line}\n`),
+    stop: () => void child.kill('SIGSTOP'),
+    resume: () => void child.kill('SIGCONT'),
+    async sleep(ms) {
+      const nap = spawn('/bin/sh', ['-c', `kill -STOP ${child.pid}; sleep ${ms / 1000}; kill -CONT ${child.pid}`])
+      await once(nap, 'close')
+    },
     kill,
     async ended() {
       await closed

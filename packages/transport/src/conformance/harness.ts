@@ -13,6 +13,8 @@ export interface Harness {
 export interface Cluster extends AsyncDisposable {
   /** What `open` takes: child processes reach the same cluster by it. */
   readonly url: string
+  /** After how many milliseconds of silence the cluster takes a member for dead, at most. */
+  readonly sessionMs: number
   /** Two schemas that the cluster can refer to. */
   readonly schemas: readonly [SchemaRef, SchemaRef]
   /** Another client of the same cluster; with a tenant, one that may touch only this tenant's topics. */

@@ -6,6 +6,7 @@ import { fidelity } from './fidelity.ts'
 import { casesOf } from './fixture.ts'
 import type { Cluster, Harness } from './harness.ts'
 import { lifecycle } from './lifecycle.ts'
+import { owners } from './owners.ts'
 import { read } from './read.ts'
 import { retention } from './retention.ts'
 import { retry } from './retry.ts'
@@ -39,12 +40,15 @@ export function conformance(name: string, harness: Harness) {
     describe('read', () => read(test))
     describe('subscribe', () => subscribe(test))
     describe('retry', () => retry(test))
-    describe('sharing', () => sharing(test))
-    if (guarantees.exactlyOnce) describe('transact', () => transact(test))
-    if (guarantees.exactlyOnce) describe('state', () => state(test))
+    describe('sharing', () => sharing(test, guarantees))
+    if (guarantees.exactlyOnce) {
+      describe('transact', () => transact(test))
+      describe('an owner', () => owners(test))
+      describe('state', () => state(test))
+    }
     if (guarantees.appendOnce) describe('writer', () => writer(test))
     describe('admin', () => admin(test))
-    describe('retention', () => retention(test))
+    describe('retention', () => retention(test, guarantees))
     describe('tenants', () => tenants(test))
     if (guarantees.durable) crash(test, guarantees)
   })

@@ -82,7 +82,7 @@ export function lifecycle(test: Cases, guarantees: Guarantees) {
     const [topic, input, group] = [await create(), await create(), fresh('group')]
     const client = await cluster.open()
     await client.append(topic, numbered(20))
-    const [handled, tailing]: [string[], ReturnType<typeof gate<void>>] = [[], gate()]
+    const [handled, tailing]: [string[], ReturnType<typeof gate>] = [[], gate()]
     const reading = (async () => {
       let count = 0
       for await (const batch of client.read(topic, { from: 'earliest' })) {

@@ -33,7 +33,7 @@ export async function within<T>(what: string, promise: PromiseLike<T>): Promise<
   }
 }
 
-/** A text message with an event time that never repeats by chance. */
+/** A message of texts. */
 export function message(key: string | undefined, value: string, rest: Partial<Message> = {}): Message {
   return { ...(key === undefined ? {} : { key: bytes(key) }), value: bytes(value), time: 1_700_000_000_000, ...rest }
 }
@@ -118,17 +118,25 @@ export async function contents(transport: Transport, topic: Topic, from: From = 
 /** Whether a message is one of the marks of `contents`. */
 export const isMark = (received: Message): boolean => headerOf(received, MARK) !== undefined
 
-/** Resolves when the group has nothing left to settle. */
+/** Resolves when the group has nothing left to settle; waits as long as it gets less. */
 export async function settled(transport: Transport, group: string): Promise<void> {
-  await until(`group ${group} has settled all`, async () => {
-    const lags = (await transport.admin.groups()).filter(each => each.group === group)
-    return lags.length > 0 && lags.every(each => each.lag === 0)
-  })
+  let left = Number.POSITIVE_INFINITY
+  while (left > 0) {
+    left = await until(`group ${group} settles what it has left (${left})`, async () => {
+      const lags = (await transport.admin.groups()).filter(each => each.group === group)
+      const now = lags.reduce((sum, each) => sum + each.lag, 0)
+      return lags.length > 0 && now < left && { now }
+    }).then(({ now }) => now)
+  }
 }
 
-/** Something to wait for, and the way to let it happen. */
-export function gate<T = void>() {
-  const { promise, resolve } = Promise.withResolvers<T>()
+/**
+ * Something to wait for, and the way to let it happen. It happens by itself after all patience is lost, so that a case
+ * that failed ends with its own error and not in waiting for the handlers it holds.
+ */
+export function gate() {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  setTimeout(resolve, PATIENCE + 2000).unref()
   return { promise, open: resolve }
 }
 

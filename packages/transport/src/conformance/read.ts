@@ -97,6 +97,14 @@ export function read(test: Cases) {
       expect(found.sort((a, b) => Number(a) - Number(b))).toEqual(numbered(50).map(bodyOf))
     })
 
+    test('goes on with what other processes append', async ({ transport, create, spawn }) => {
+      const topic = await create()
+      const appender = spawn('appender', { topic, round: 0, seed: 1 })
+      const found = new Set((await take(transport, topic, 200, 'latest')).map(bodyOf))
+      await appender.kill()
+      expect(found.size).toBe(200)
+    })
+
     test('gives every reader everything, and remembers nothing', async ({ transport, create }) => {
       const topic = await create()
       await transport.append(topic, numbered(50))

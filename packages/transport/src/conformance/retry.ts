@@ -65,6 +65,28 @@ export function retry(test: Cases) {
     expect(byKey(handled)).toEqual(byKey([...held, ...numbered(100)]))
   })
 
+  test('hands out no more than maxUnacked, even when all of them wait for their next try', async ({
+    transport,
+    create,
+    fresh,
+  }) => {
+    const [topic, group] = [await create(), fresh('group')]
+    await transport.append(topic, numbered(100, 100))
+    const tried = new Map<string, number>()
+    let free = false
+    const options = { group, maxUnacked: 5, retry: { ...soon, maxAttempts: 100_000 } }
+    await using _ = await transport.subscribe(topic, options, each => {
+      tried.set(bodyOf(each), (tried.get(bodyOf(each)) ?? 0) + 1)
+      if (!free) throw new Error('an outage')
+    })
+    await until('each in hand was tried several times', () => tried.size === 5 && Math.min(...tried.values()) > 3)
+    const inHand = tried.size
+    free = true
+    await settled(transport, group)
+    expect(inHand).toBe(5)
+    expect(tried.size).toBe(100)
+  })
+
   test('dead-letters after maxAttempts what would not succeed, then lets its key flow', async ({
     transport,
     create,
@@ -133,7 +155,7 @@ export function retry(test: Cases) {
     expect((await transport.admin.topics()).map(each => each.topic.name)).not.toContain(`${topic.name}.dlq`)
   })
 
-  test('dead-letters what is no Error, is a tombstone, has no key, or is as large as can be', async ({
+  test('dead-letters what is a tombstone, has no key, is as large as can be, or fails with what is no Error or endless', async ({
     transport,
     create,
     fresh,
@@ -141,8 +163,9 @@ export function retry(test: Cases) {
     const [topic, group] = [await create({ partitions: 1 }), fresh('group')]
     const largest = message('k', '', { value: new Uint8Array(transport.guarantees.maxMessageBytes - 1).fill(1) })
     await transport.append(topic, [message('t', '', { value: null }), message(undefined, 'no key'), largest])
-    await using _ = await transport.subscribe(topic, { group, retry: { ...soon, maxAttempts: 2 } }, () => {
-      throw undefined
+    await using _ = await transport.subscribe(topic, { group, retry: { ...soon, maxAttempts: 2 } }, each => {
+      if (keyOf(each) === 't') throw undefined
+      throw new Error('endless '.repeat(100_000))
     })
     await settled(transport, group)
     const letters = await take(transport, { name: `${topic.name}.dlq` }, 3)
@@ -154,6 +177,7 @@ export function retry(test: Cases) {
         [undefined, 6],
       ].sort(),
     )
+    for (const each of letters) expect(headerOf(each, HEADERS.attempts)).toBe('2')
   })
 
   test('keeps the order of dead letters and successes of a key', async ({ transport, create, fresh }) => {

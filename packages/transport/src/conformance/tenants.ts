@@ -1,4 +1,5 @@
 import { expect } from 'vitest'
+import { bytes } from '../message.ts'
 import type { Topic, Transport } from '../transport.ts'
 import type { Cases } from './fixture.ts'
 import { bodyOf, contents, message, numbered, settled, take, until, within } from './observe.ts'
@@ -38,6 +39,34 @@ export function tenants(test: Cases) {
       expect(found.map(each => [bodyOf(each), each.topic])).toEqual([[String(i), topic]])
     }
     expect(await contents(await open({ tenant: b }), topics[1] as Topic)).toHaveLength(1)
+  })
+
+  test('keeps groups, their state and writers of the same name apart', async ({ open, fresh }) => {
+    const [group, own] = [fresh('group'), fresh('writer')]
+    const seen: (string | undefined)[] = []
+    await using members = new AsyncDisposableStack()
+    const appends: (() => Promise<void>)[] = []
+    for (const tenant of [fresh('a'), fresh('b')]) {
+      const client = await open({ tenant })
+      const [topic, other] = [
+        { name: 'topic', tenant },
+        { name: 'other', tenant },
+      ]
+      await client.admin.ensure([topic, other].map(each => ({ topic: each, partitions: 1 })))
+      await client.append(topic, [message('k', tenant)])
+      const running = await client.transact([topic], { group }, ([first], transaction) => {
+        seen.push(transaction.get('s', bytes('k'))?.toString())
+        transaction.set('s', bytes('k'), first?.value ?? undefined)
+      })
+      members.use(running)
+      await settled(client, group)
+      expect((await client.admin.groups()).filter(each => each.group === group)).toHaveLength(1)
+      const writer = members.use(await client.writer(own))
+      appends.push(() => writer.append(other, [{ sequence: 1n, message: message('k', 'v') }]))
+    }
+    expect(seen).toEqual([undefined, undefined])
+    // Neither has fenced the other.
+    for (const append of appends) await append()
   })
 
   test('hides what is not the tenant’s: topics, groups, even whether a topic exists', async ({

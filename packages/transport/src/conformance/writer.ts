@@ -94,7 +94,7 @@ export function writer(test: Cases) {
 
   test('fences one that was replaced while it slept', async ({ transport, create, fresh, spawn }) => {
     const [topic, own] = [await create({ partitions: 1 }), fresh('writer')]
-    const child = spawn('writer', { topic, writer: own, until: 3 })
+    const child = spawn('writer', { topic, writer: own, seed: 1, until: 3 })
     await until('the child has written', () => child.of('written').some(([sequence]) => sequence === '3'))
     child.stop()
     await using taken = await within('the name', transport.writer(own))

@@ -27,11 +27,14 @@ interface Part {
 export class Appender {
   readonly #store: Store
   readonly #topics: Topics
+  readonly #maxBytes: number
   #keyless = 0
 
-  constructor(store: Store, topics: Topics) {
+  /** `maxBytes`: what the logs of the store may hold together. */
+  constructor(store: Store, topics: Topics, maxBytes: number) {
     this.#store = store
     this.#topics = topics
+    this.#maxBytes = maxBytes
   }
 
   /** Throws what is wrong with them: NOT_FOUND, DENIED, INVALID, TOO_LARGE. Nothing given is referred to afterwards. */
@@ -72,9 +75,17 @@ export class Appender {
   /** Appends them on their own; resolves with what `apply` returns. */
   append(prepared: Prepared): Promise<number[]> {
     return this.#store.committer.commit(transaction => {
-      transaction.reserve(prepared.bytes)
+      this.reserve(transaction, [prepared])
       return this.apply(transaction, prepared)
     })
+  }
+
+  /** To be called before anything of it is applied. UNAVAILABLE if the store has no room for it. */
+  reserve(transaction: WriteTransaction, all: readonly Prepared[]): void {
+    transaction.reserve(
+      all.reduce((sum, { bytes }) => sum + bytes, 0),
+      this.#maxBytes,
+    )
   }
 
   /** The first offset of each part; room for it was reserved. */

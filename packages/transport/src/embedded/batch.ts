@@ -12,7 +12,8 @@ import { type Header, type Message, type Received, type SchemaRef, type Topic, W
  */
 export const BATCH_HEADER = 20
 const RECORD_HEADER = 26
-export const BATCH_BYTES = 32 * 1024
+/** What fits eight pages of the store with their header. */
+export const BATCH_BYTES = 8 * 4096 - 16
 export const MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 /** Dense records in the layout above, room for the batch's header in front of them. */

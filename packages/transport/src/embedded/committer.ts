@@ -2,6 +2,7 @@ import { type SchemaRef, WeftError } from '../transport.ts'
 import { BATCH_BYTES, BATCH_HEADER, type Chunk, writeHeader } from './batch.ts'
 import { KEY, logKey } from './keys.ts'
 import { encodeEnds, type PartitionEnds, type Store } from './store.ts'
+import { type Changes, groupKey, partitionKey } from './watch.ts'
 
 /**
  * What one caller wants done in the write transaction. It checks first and throws to be refused alone; once it has put
@@ -15,23 +16,18 @@ interface Pending {
   readonly reject: (error: unknown) => void
 }
 
-type Listener = () => void
-
 /**
  * Group commit: everything that waits goes into one write transaction with one fsync, off the event loop; what arrives
  * meanwhile forms the next. Results are handed out only when the transaction is on disk.
  */
 export class Committer {
   readonly #store: Store
-  readonly #maxBytes: number
   #pending: Pending[] = []
   #running: Promise<void> | undefined
   #closed = false
-  readonly #listeners = new Set<Listener>()
 
-  constructor(store: Store, maxBytes: number) {
+  constructor(store: Store) {
     this.#store = store
-    this.#maxBytes = maxBytes
   }
 
   /** Resolves with what `work` returned once it is durable. UNAVAILABLE if the store can't take it. */
@@ -41,12 +37,6 @@ export class Committer {
       this.#pending.push({ work, resolve, reject })
       this.#running ??= this.#run()
     })
-  }
-
-  /** Calls back after each transaction of this process. */
-  onCommit(listener: Listener): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
   }
 
   async close(): Promise<void> {
@@ -59,36 +49,29 @@ export class Committer {
     while (this.#pending.length > 0) {
       const batch = this.#pending
       this.#pending = []
-      await this.#transact(batch)
+      const changes = await this.#transact(batch)
+      if (changes) this.#store.watch.committed(changes)
     }
     this.#running = undefined
   }
 
-  async #transact(batch: readonly Pending[]): Promise<void> {
+  async #transact(batch: readonly Pending[]): Promise<Changes | undefined> {
     const outcomes: { result?: unknown; error?: unknown }[] = []
-    let failure: unknown
+    let failure: WeftError | undefined
+    let changes: Changes | undefined
     try {
-      await this.#store.root.transaction(() => {
-        const transaction = new WriteTransaction(this.#store, this.#maxBytes)
-        for (const { work } of batch) {
-          try {
-            outcomes.push({ result: work(transaction) })
-          } catch (error) {
-            outcomes.push({ error })
-          }
-        }
-        transaction.finish()
+      if (!this.#store.isSound()) await this.#store.reopen()
+      // A child of lmdb's own transaction: only that can be taken back as a whole.
+      changes = await this.#store.root.childTransaction(() => {
+        const transaction = new WriteTransaction(this.#store)
+        for (const { work } of batch) outcomes.push(attempt(() => work(transaction)))
+        return transaction.finish()
       })
     } catch (error) {
       const { commitError } = error as { commitError?: Promise<never> }
       const cause = commitError ? await commitError.catch(reason => reason) : error
-      failure = new WeftError(
-        'UNAVAILABLE',
-        `the store in "${this.#store.directory}" could not write: ${(cause as Error).message}`,
-        {
-          cause,
-        },
-      )
+      const { directory } = this.#store
+      failure = new WeftError('UNAVAILABLE', `the store in "${directory}" could not write: ${cause.message}`, { cause })
     }
     batch.forEach(({ resolve, reject }, i) => {
       const outcome = outcomes[i]
@@ -96,7 +79,17 @@ export class Committer {
       else if (outcome && 'error' in outcome) reject(outcome.error)
       else resolve(outcome?.result as never)
     })
-    if (!failure) for (const listener of this.#listeners) listener()
+    return changes
+  }
+}
+
+/** What a caller did wrong is its own affair; any other error spoils the transaction. */
+function attempt(work: () => unknown): { result?: unknown; error?: unknown } {
+  try {
+    return { result: work() }
+  } catch (error) {
+    if (error instanceof WeftError) return { error }
+    throw error
   }
 }
 
@@ -110,34 +103,33 @@ interface Growth {
 /** Appends collect per partition and are put as batches at the end; everything else is put at once. */
 export class WriteTransaction {
   readonly #store: Store
-  readonly #maxBytes: number
   readonly #growths = new Map<number, Growth>()
   readonly #now = Date.now()
+  readonly #keys = new Set<number>()
   #changed = false
   /** Change of the bytes in all logs, and how many of them are only promised so far. */
   #bytes = 0
   #reserved = 0
 
-  constructor(store: Store, maxBytes: number) {
+  constructor(store: Store) {
     this.#store = store
-    this.#maxBytes = maxBytes
   }
 
-  /** To be asked before appending. UNAVAILABLE if the store would outgrow what it may have. */
-  reserve(bytes: number): void {
-    if (this.#maxBytes === Number.POSITIVE_INFINITY) return
+  /** To be asked before appending. UNAVAILABLE if the store would hold more than `most`. */
+  reserve(bytes: number, most: number): void {
+    if (most === Number.POSITIVE_INFINITY) return
     const stored = (this.#store.number(KEY.bytes) ?? 0) + this.#bytes + this.#reserved
-    if (stored + bytes > this.#maxBytes)
+    if (stored + bytes > most)
       throw new WeftError(
         'UNAVAILABLE',
-        `the store in "${this.#store.directory}" is full: it holds ${stored} of ${this.#maxBytes} bytes, and ${bytes} were to come`,
+        `the store in "${this.#store.directory}" is full: it holds ${stored} of ${most} bytes, and ${bytes} were to come`,
       )
     this.#reserved += bytes
   }
 
   /** The offset of the chunk's first record. */
   append(topic: number, partition: number, chunk: Chunk): number {
-    const id = topic * 65_536 + partition
+    const id = partitionKey(topic, partition)
     let growth = this.#growths.get(id)
     if (!growth) {
       growth = { topic, partition, ends: this.#store.ends(topic, partition), chunks: [] }
@@ -172,7 +164,7 @@ export class WriteTransaction {
   /** Takes bytes away from a partition, and what lies before `first`. */
   shrink(topic: number, partition: number, bytes: number, first?: number): void {
     this.#bytes -= bytes
-    const growth = this.#growths.get(topic * 65_536 + partition)
+    const growth = this.#growths.get(partitionKey(topic, partition))
     const before = growth?.ends ?? this.#store.ends(topic, partition)
     const ends = { ...before, bytes: before.bytes - bytes, first: first ?? before.first }
     if (growth) growth.ends = ends
@@ -218,13 +210,18 @@ export class WriteTransaction {
     const key = KEY.groupVersion(group)
     const version = (this.#store.number(key) ?? 0) + 1
     this.putNumber(key, version)
+    this.#keys.add(groupKey(group))
     return version
   }
 
-  finish(): void {
+  finish(): Changes {
     for (const growth of this.#growths.values()) this.#write(growth)
     if (this.#bytes !== 0) this.putNumber(KEY.bytes, (this.#store.number(KEY.bytes) ?? 0) + this.#bytes)
-    if (this.#changed) this.putNumber(KEY.version, (this.#store.number(KEY.version) ?? 0) + 1)
+    if (!this.#changed) return { version: undefined, keys: this.#keys }
+    const version = (this.#store.number(KEY.version) ?? 0) + 1
+    this.putNumber(KEY.version, version)
+    for (const key of this.#growths.keys()) this.#keys.add(key)
+    return { version, keys: this.#keys }
   }
 
   #write({ topic, partition, ends, chunks }: Growth): void {

@@ -12,12 +12,18 @@ interface Cleaned {
   readonly tombstone?: number
 }
 
-/** So long a tombstone stays behind, for whoever has not read it. */
-const TOMBSTONE_MS = 24 * 3_600_000
 /** So many keys are looked after in one pass, so that memory stays bounded; the rest has its turn in the next. */
 const KEYS = 1_000_000
 const STEP_BYTES = 512 * 1024
 const LEAST_DIRTY = 1000
+
+/** Whether compaction is worth its while: as much came as was left the last time, or a tombstone may go. */
+export function isDirty(store: Store, topic: number, partition: number, tombstoneMs: number, asked: boolean): boolean {
+  const { to, kept, tombstone } = store.json<Cleaned>(KEY.cleaned(topic, partition)) ?? { to: 0, kept: 0 }
+  if (tombstone !== undefined && tombstone < Date.now() - tombstoneMs) return true
+  const dirty = store.ends(topic, partition).next - to
+  return asked ? dirty > 0 : dirty >= Math.max(LEAST_DIRTY, kept)
+}
 
 /**
  * Keeps the last record of each key. Offsets never change: what goes leaves holes. First it learns the last offset of
@@ -27,19 +33,14 @@ export async function compact(
   store: Store,
   topic: number,
   partition: number,
-  asked: boolean,
+  tombstoneMs: number,
   stop: AbortSignal,
 ): Promise<{ records: number; bytes: number }> {
   const total = { records: 0, bytes: 0 }
-  const before = store.json<Cleaned>(KEY.cleaned(topic, partition)) ?? { to: 0, kept: 0 }
   const { first, next } = store.ends(topic, partition)
-  const expired = before.tombstone !== undefined && before.tombstone < Date.now() - TOMBSTONE_MS
-  const dirty = next - before.to
-  if (dirty === 0 && !expired) return total
-  if (!asked && !expired && (dirty < LEAST_DIRTY || dirty < before.kept)) return total
-
+  const clean = store.json<Cleaned>(KEY.cleaned(topic, partition))?.to ?? 0
   const latest = new Map<string, number>()
-  const to = await learn(store, topic, partition, before.to, next, latest, stop)
+  const to = await learn(store, topic, partition, clean, next, latest, stop)
   let kept = 0
   let tombstone: number | undefined
   for (let from = first; from < to && !stop.aborted; ) {
@@ -52,7 +53,7 @@ export async function compact(
         const { count, span, appendedAt } = readHeader(value)
         left = base + span
         size += value.length
-        const survivors = remaining(value, base, latest, appendedAt < Date.now() - TOMBSTONE_MS)
+        const survivors = remaining(value, base, latest, appendedAt < Date.now() - tombstoneMs)
         if (survivors.some(each => each.tombstone)) oldest ??= appendedAt
         records += survivors.length
         if (survivors.length === count) continue

@@ -27,7 +27,8 @@ import { MAX_MESSAGE_BYTES } from './batch.ts'
 import type { Maintenance } from './janitor.ts'
 import { groupLags } from './lags.ts'
 import { offsetAt, positionAt, read, startOf } from './reader.ts'
-import { subscribe, transact } from './running.ts'
+import { type Identity, subscribe, transact } from './running.ts'
+import { type Settings, settingsOf } from './settings.ts'
 import { Store } from './store.ts'
 import { type TopicEntry, Topics } from './topics.ts'
 import { EmbeddedWriter } from './writer.ts'
@@ -40,43 +41,15 @@ export interface EmbeddedTransport extends Transport {
   backup(directory: string): Promise<void>
 }
 
-interface Settings {
-  readonly directory: string
-  readonly sessionMs: number
-  readonly maxBytes: number
-}
-
-/** `embedded:DIRECTORY?sessionMs=10000&maxBytes=…`. */
-export async function openEmbedded(url: string, { tenant, clientId }: OpenOptions = {}): Promise<EmbeddedTransport> {
-  const settings = parse(url)
-  const store = await Store.open(settings.directory, settings.maxBytes)
-  return new Embedded(store, tenant, { clientId: clientId ?? `pid-${process.pid}`, sessionMs: settings.sessionMs })
-}
-
-function parse(url: string): Settings {
-  const [path = '', query = ''] = url.slice('embedded:'.length).split('?', 2)
-  const directory = decodeURIComponent(path.replace(/^\/\/(?=\/)/, ''))
-  const parameters = new URLSearchParams(query)
-  const number = (name: string, otherwise: number, least: number) => {
-    const given = parameters.get(name)
-    parameters.delete(name)
-    if (given === null) return otherwise
-    const value = Number(given)
-    if (!(value >= least))
-      throw new WeftError('INVALID', `"${url}": ${name} must be a number from ${least} on, not "${given}"`)
-    return value
-  }
-  const sessionMs = number('sessionMs', 10_000, 100)
-  const maxBytes = number('maxBytes', Number.POSITIVE_INFINITY, 1)
-  const unknown = [...parameters.keys()]
-  if (directory === '' || unknown.length > 0)
-    throw new WeftError(
-      'INVALID',
-      directory === ''
-        ? `"${url}" names no directory: expected embedded:DIRECTORY`
-        : `"${url}" has unknown parameters (${unknown.join(', ')}): sessionMs and maxBytes are known`,
-    )
-  return { directory, sessionMs, maxBytes }
+/** See Settings for what the URL may say. */
+export async function openEmbedded(
+  url: string,
+  { tenant, clientId = `pid-${process.pid}` }: OpenOptions = {},
+): Promise<EmbeddedTransport> {
+  const settings = settingsOf(url)
+  const store = await Store.open(settings.directory)
+  store.janitor.tombstoneMs = settings.tombstoneMs
+  return new Embedded(store, tenant, clientId, settings)
 }
 
 class Embedded implements EmbeddedTransport {
@@ -94,16 +67,18 @@ class Embedded implements EmbeddedTransport {
   readonly #store: Store
   readonly #topics: Topics
   readonly #appender: Appender
-  readonly #identity: { readonly clientId: string; readonly sessionMs: number }
+  readonly #clientId: string
+  readonly #settings: Settings
   readonly #members = new Set<Running>()
   readonly #closed = new AbortController()
   #closing: Promise<void> | undefined
 
-  constructor(store: Store, tenant: string | undefined, identity: { clientId: string; sessionMs: number }) {
+  constructor(store: Store, tenant: string | undefined, clientId: string, settings: Settings) {
     this.#store = store
     this.#topics = new Topics(store, tenant)
-    this.#appender = new Appender(store, this.#topics)
-    this.#identity = identity
+    this.#appender = new Appender(store, this.#topics, settings.maxBytes)
+    this.#clientId = clientId
+    this.#settings = settings
     this.cluster = store.cluster
     this.admin = {
       ensure: async specs => this.#open().ensure(specs),
@@ -146,7 +121,15 @@ class Embedded implements EmbeddedTransport {
       throw new WeftError('INVALID', `maxUnacked must be a number from 1 on, not ${maxUnacked}`)
     const deadLetters = await this.#deadLetters(topic, entry, options.deadLetters)
     return this.#keep(
-      await subscribe(this.#store, this.#appender, { topic, entry }, deadLetters, options, this.#identity, handle),
+      await subscribe(
+        this.#store,
+        this.#appender,
+        { topic, entry },
+        deadLetters,
+        options,
+        this.#identity(options.group),
+        handle,
+      ),
     )
   }
 
@@ -165,7 +148,7 @@ class Embedded implements EmbeddedTransport {
       inputs.map(({ topic, entry }) => this.#deadLetters(topic, entry, options.deadLetters)),
     )
     return this.#keep(
-      await transact(this.#store, this.#appender, inputs, deadLetters, options, this.#identity, process),
+      await transact(this.#store, this.#appender, inputs, deadLetters, options, this.#identity(options.group), process),
     )
   }
 
@@ -202,6 +185,10 @@ class Embedded implements EmbeddedTransport {
     return Array.from({ length: entry.spec.partitions }, (_, partition) =>
       positionAt(partition, startOf(this.#store, entry, partition, from) - 1),
     )
+  }
+
+  #identity(group: string): Identity {
+    return { clientId: this.#clientId, sessionMs: this.#settings.sessionMs, key: this.#topics.own(group) }
   }
 
   #groups(): readonly GroupLag[] {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { backoff, pause } from '../backoff.ts'
 import { type From, type SubscribeOptions, WeftError } from '../transport.ts'
 import type { WriteTransaction } from './committer.ts'
 import { after, KEY } from './keys.ts'
@@ -6,6 +7,7 @@ import { startOf } from './reader.ts'
 import type { Process } from './session.ts'
 import type { Store } from './store.ts'
 import type { TopicEntry } from './topics.ts'
+import { groupKey } from './watch.ts'
 
 export interface MemberRecord extends Process {
   readonly id: string
@@ -36,6 +38,8 @@ export interface Claim {
 
 export interface MemberOptions {
   readonly group: string
+  /** The group's name among all tenants'. */
+  readonly key: string
   readonly from: From
   readonly mode: Mode
   readonly clientId: string
@@ -44,7 +48,10 @@ export interface MemberOptions {
 
 interface Held extends Claim {
   readonly stop: AbortController
+  /** Settles when the work has ended. */
   done: Promise<void>
+  /** Set once it is being given up. */
+  released?: Promise<void>
 }
 
 /**
@@ -61,7 +68,11 @@ export class Member {
   readonly #work: (claim: Claim, member: Member) => Promise<void>
   readonly #leaving = new AbortController()
   readonly #group: number
+  /** What was taken over while something was still at work on it. */
+  readonly #dropped = new Map<number, Promise<void>>()
   #loop: Promise<void> | undefined
+  /** The group's version that the member last looked at. */
+  #balanced = -1
   #ending: Promise<void> | undefined
   #fail: (error: unknown) => void = () => {}
   #finish: () => void = () => {}
@@ -73,10 +84,10 @@ export class Member {
     options: MemberOptions,
     work: (claim: Claim, member: Member) => Promise<void>,
   ): Promise<Member> {
-    store.session.beat(options.sessionMs)
-    const group = await store.committer.commit(transaction => groupId(store, transaction, options.group))
+    const group = await store.committer.commit(transaction => groupId(store, transaction, options.key))
     const member = new Member(store, group, entries, options, work)
     try {
+      store.session.enter(member.id, options.sessionMs)
       await member.#register()
       await member.#balance()
     } catch (error) {
@@ -122,15 +133,16 @@ export class Member {
   #end(error?: unknown): Promise<void> {
     this.#ending ??= (async () => {
       this.#leaving.abort()
-      try {
-        await Promise.all([...this.held.values()].map(held => this.#release(held)))
-        await this.#store.committer.commit(transaction => {
+      const given = [...[...this.held.values()].map(held => this.#release(held)), ...this.#dropped.values()]
+      const left = Promise.allSettled(given).then(() =>
+        this.#store.committer.commit(transaction => {
           transaction.remove(KEY.member(this.#group, this.id))
           transaction.touchGroup(this.#group)
-        })
-      } catch {
-        // The store can't be written, or was closed: the session's end tells the others.
-      }
+        }),
+      )
+      // If the store can't be written, the session's list still tells the others that the member is gone.
+      await left.catch(() => {})
+      this.#store.session.leave(this.id)
       if (error) this.#fail(error)
       else this.#finish()
     })()
@@ -139,11 +151,16 @@ export class Member {
 
   /** FENCED unless the claim still is this member's; to be called in the transaction that depends on it. */
   check(claim: Claim): void {
-    for (const [topic, epoch] of claim.epochs) {
-      const owner = this.#store.json<Owner>(KEY.owner(this.#group, topic, claim.partition))
-      if (owner?.member !== this.id || owner.epoch !== epoch)
-        throw new WeftError('FENCED', `partition ${claim.partition} of group "${this.#options.group}" was taken over`)
+    if (!this.#owns(claim))
+      throw new WeftError('FENCED', `partition ${claim.partition} of group "${this.#options.group}" was taken over`)
+  }
+
+  #owns({ partition, epochs }: Claim): boolean {
+    for (const [topic, epoch] of epochs) {
+      const owner = this.#store.json<Owner>(KEY.owner(this.#group, topic, partition))
+      if (owner?.member !== this.id || owner.epoch !== epoch) return false
     }
+    return true
   }
 
   position(topic: number, partition: number): number {
@@ -152,22 +169,18 @@ export class Member {
 
   async #run(): Promise<void> {
     const { signal } = this.#leaving
-    let version = this.#version()
-    let checked = performance.now()
     const every = Math.min(500, this.#options.sessionMs / 4)
     while (!signal.aborted) {
-      await this.#store.watch.next(signal, every)
+      if (this.#version() === this.#balanced) await this.#store.watch.next([groupKey(this.#group)], signal, every)
       if (signal.aborted) return
-      const current = this.#version()
-      if (current === version && performance.now() - checked < every) continue
-      version = current
-      checked = performance.now()
       try {
         await this.#balance()
       } catch (error) {
-        if (error instanceof WeftError && error.retryable) continue
-        await this.#end(error)
-        return
+        if (!(error instanceof WeftError && error.retryable)) {
+          await this.#end(error)
+          return
+        }
+        await pause(every, signal)
       }
     }
   }
@@ -203,7 +216,7 @@ export class Member {
   }
 
   #isLive(member: MemberRecord): boolean {
-    return this.#store.session.isLive(member, member.sessionMs)
+    return this.#store.session.isLive(member.id, member, member.sessionMs)
   }
 
   #isRival(member: MemberRecord): boolean {
@@ -211,14 +224,15 @@ export class Member {
   }
 
   async #balance(): Promise<void> {
+    this.#balanced = this.#version()
     if (!this.#members().some(member => member.id === this.id)) await this.#register()
     const members = this.#members()
     const live = members.filter(member => member.id === this.id || this.#isLive(member))
     const dead = members.filter(member => !live.includes(member))
     const partitions = this.#entries[0]?.spec.partitions ?? 0
     const quota = this.#quota(live, partitions)
-    const surplus = this.#options.mode === 'failover' ? [] : [...this.held.values()].slice(quota)
-    await Promise.all(surplus.map(held => this.#release(held)))
+    for (const held of this.held.values()) if (!this.#owns(held)) this.#drop(held)
+    for (const held of [...this.held.values()].slice(quota)) void this.#release(held)
     if (this.held.size >= quota || this.#leaving.signal.aborted) return
     const living = new Set(live.map(member => member.id).filter(id => id !== this.id))
     const free = Array.from({ length: partitions }, (_, n) => n).filter(
@@ -279,30 +293,52 @@ export class Member {
 
   /** A claim that was taken over is dropped; any other failure of the work ends the member. */
   #lost(held: Held, error: unknown): void {
-    held.stop.abort()
-    if (this.held.get(held.partition) === held) this.held.delete(held.partition)
-    if (error instanceof WeftError && error.code === 'FENCED') return
-    void this.#end(error)
+    this.#drop(held)
+    if (!(error instanceof WeftError && error.code === 'FENCED')) void this.#end(error)
   }
 
-  async #release(held: Held): Promise<void> {
+  /** Another member has it. It is not claimed again before what is still at work on it has ended. */
+  #drop(held: Held): void {
     held.stop.abort()
-    await held.done
     if (this.held.get(held.partition) !== held) return
     this.held.delete(held.partition)
-    await this.#store.committer.commit(transaction => {
-      for (const [topic, epoch] of held.epochs) {
-        const key = KEY.owner(this.#group, topic, held.partition)
-        const owner = this.#store.json<Owner>(key)
-        if (owner?.member === this.id && owner.epoch === epoch) transaction.putJson(key, { member: '', epoch })
-      }
-      transaction.touchGroup(this.#group)
+    const ended = held.done.then(() => {
+      if (this.#dropped.get(held.partition) === ended) this.#dropped.delete(held.partition)
     })
+    this.#dropped.set(held.partition, ended)
+  }
+
+  #release(held: Held): Promise<void> {
+    held.stop.abort()
+    held.released ??= held.done.then(async () => {
+      if (this.held.get(held.partition) !== held) return
+      await this.#giveBack(held)
+      this.held.delete(held.partition)
+    })
+    return held.released
+  }
+
+  /** Tries until it is done: nobody else may take what a live member owns. */
+  async #giveBack({ partition, epochs }: Held): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#store.committer.commit(transaction => {
+          for (const [topic, epoch] of epochs) {
+            const key = KEY.owner(this.#group, topic, partition)
+            const owner = this.#store.json<Owner>(key)
+            if (owner?.member === this.id && owner.epoch === epoch) transaction.putJson(key, { member: '', epoch })
+          }
+          transaction.touchGroup(this.#group)
+        })
+      } catch {
+        if (!(await pause(backoff(attempt), this.#leaving.signal))) return
+      }
+    }
   }
 }
 
-export function groupId(store: Store, transaction: WriteTransaction, name: string): number {
-  const key = KEY.group(name)
+function groupId(store: Store, transaction: WriteTransaction, own: string): number {
+  const key = KEY.group(own)
   const known = store.number(key)
   if (known !== undefined) return known
   const id = transaction.newId('group')

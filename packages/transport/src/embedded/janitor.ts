@@ -1,4 +1,4 @@
-import { compact } from './compaction.ts'
+import { compact, isDirty } from './compaction.ts'
 import { KEY, logKey, offsetOf } from './keys.ts'
 import type { Process } from './session.ts'
 import type { Store } from './store.ts'
@@ -12,6 +12,7 @@ export interface Maintenance {
 
 const EVERY = 30_000
 const LEASE = 10_000
+const LEASEHOLDER = 'janitor'
 /** So much is removed in one transaction at most: others wait for it. */
 const STEP_BATCHES = 256
 
@@ -20,6 +21,8 @@ const STEP_BATCHES = 256
  * were it two, they would do no harm, each transaction looks for itself what is there.
  */
 export class Janitor {
+  /** So long compaction leaves a tombstone, in milliseconds. */
+  tombstoneMs = 24 * 3_600_000
   readonly #store: Store
   readonly #timer: NodeJS.Timeout
   readonly #closing = new AbortController()
@@ -54,67 +57,73 @@ export class Janitor {
 
   async #maintain(asked: boolean): Promise<Maintenance> {
     const total = { records: 0, bytes: 0 }
-    if (!(await this.#lease(asked))) return total
+    const due = this.#due(asked)
+    if (due.length === 0 || !(await this.#lease(asked))) return total
     try {
-      const topics = [...this.#store.entries<TopicEntry>(Buffer.from('t'), Buffer.from('u'))]
-      for (const { value: entry } of topics)
-        for (let partition = 0; partition < entry.spec.partitions; partition++) {
-          if (this.#closing.signal.aborted) return total
-          const removed =
-            entry.spec.cleanup === 'compact'
-              ? await compact(this.#store, entry.id, partition, asked, this.#closing.signal)
-              : await this.#expire(entry, partition)
-          total.records += removed.records
-          total.bytes += removed.bytes
-        }
+      this.#store.session.sweep()
+      for (const { entry, partition } of due) {
+        if (this.#closing.signal.aborted) break
+        const removed =
+          entry.spec.cleanup === 'compact'
+            ? await compact(this.#store, entry.id, partition, this.tombstoneMs, this.#closing.signal)
+            : await this.#expire(entry, partition)
+        total.records += removed.records
+        total.bytes += removed.bytes
+      }
       return total
     } finally {
       await this.#store.committer.commit(transaction => transaction.remove(KEY.janitor))
+      this.#store.session.leave(LEASEHOLDER)
     }
+  }
+
+  /** Looks without writing: a store where nothing is to do stays at rest. */
+  #due(asked: boolean): { entry: TopicEntry; partition: number }[] {
+    return [...this.#store.entries<TopicEntry>(Buffer.from('t'), Buffer.from('u'))].flatMap(({ value: entry }) =>
+      Array.from({ length: entry.spec.partitions }, (_, partition) => ({ entry, partition })).filter(({ partition }) =>
+        entry.spec.cleanup === 'compact'
+          ? isDirty(this.#store, entry.id, partition, this.tombstoneMs, asked)
+          : this.#doomed(entry, partition, 1).length > 0,
+      ),
+    )
   }
 
   /** False if another live process has it, unless it is `asked` for: then it is taken over. */
   async #lease(asked: boolean): Promise<boolean> {
     const { session } = this.#store
-    session.beat(LEASE)
+    session.enter(LEASEHOLDER, LEASE)
     return this.#store.committer.commit(transaction => {
       const holder = this.#store.json<Process>(KEY.janitor)
-      if (holder && !asked && session.isLive(holder, LEASE)) return false
+      if (holder && !asked && session.isLive(LEASEHOLDER, holder, LEASE)) return false
       transaction.putJson(KEY.janitor, session.process)
       return true
     })
   }
 
-  async #expire({ id, spec }: TopicEntry, partition: number): Promise<Maintenance> {
+  async #expire(entry: TopicEntry, partition: number): Promise<Maintenance> {
     const total = { records: 0, bytes: 0 }
-    const { retentionMs = Number.POSITIVE_INFINITY, retentionBytes = Number.POSITIVE_INFINITY } = spec
-    if (retentionMs === Number.POSITIVE_INFINITY && retentionBytes === Number.POSITIVE_INFINITY) return total
-    for (let more = true; more && !this.#closing.signal.aborted; ) {
-      if (!this.#isDue(id, partition, retentionMs, retentionBytes)) break
+    for (let more = true; more && !this.#closing.signal.aborted; )
       more = await this.#store.committer.commit(transaction => {
-        const doomed = this.#doomed(id, partition, retentionMs, retentionBytes)
+        const doomed = this.#doomed(entry, partition, STEP_BATCHES)
         if (doomed.length === 0) return false
         const bytes = doomed.reduce((sum, batch) => sum + batch.size, 0)
-        for (const { base } of doomed) transaction.removeBatch(id, partition, base)
-        transaction.shrink(id, partition, bytes, doomed.at(-1)?.next)
+        for (const { base } of doomed) transaction.removeBatch(entry.id, partition, base)
+        transaction.shrink(entry.id, partition, bytes, doomed.at(-1)?.next)
         total.records += doomed.reduce((sum, batch) => sum + batch.count, 0)
         total.bytes += bytes
         return doomed.length === STEP_BATCHES
       })
-    }
     return total
   }
 
-  #isDue(topic: number, partition: number, retentionMs: number, retentionBytes: number): boolean {
-    return this.#doomed(topic, partition, retentionMs, retentionBytes, 1).length > 0
-  }
-
   /** The oldest batches that are too old, or without which the partition still has its bytes. */
-  #doomed(topic: number, partition: number, retentionMs: number, retentionBytes: number, limit = STEP_BATCHES) {
+  #doomed({ id, spec }: TopicEntry, partition: number, limit: number) {
+    const { retentionMs = Number.POSITIVE_INFINITY, retentionBytes = Number.POSITIVE_INFINITY } = spec
     const doomed: { base: number; next: number; size: number; count: number }[] = []
-    let { bytes } = this.#store.ends(topic, partition)
+    if (retentionMs === Number.POSITIVE_INFINITY && retentionBytes === Number.POSITIVE_INFINITY) return doomed
+    let { bytes } = this.#store.ends(id, partition)
     const oldest = Date.now() - retentionMs
-    const range = { start: logKey(topic, partition, 0), end: logKey(topic, partition + 1, 0), limit }
+    const range = { start: logKey(id, partition, 0), end: logKey(id, partition + 1, 0), limit }
     for (const { key, value } of this.#store.log.getRange(range)) {
       if (value.readDoubleLE(12) >= oldest && bytes - value.length < retentionBytes) break
       const base = offsetOf(key)

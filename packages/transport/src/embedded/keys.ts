@@ -1,3 +1,5 @@
+import { WeftError } from '../transport.ts'
+
 /**
  * Keys of the store's `meta` database: one byte that says the kind, then big-endian numbers and text. Keys of the log are
  * topic u32, partition u16, base offset u64, and of state group u32, partition u16, store name (u8 length), key.
@@ -87,6 +89,8 @@ export const STATE_KEY_BYTES = 1900
 
 export function statePrefix(group: number, partition: number, store: string): Buffer {
   const name = Buffer.from(store)
+  if (name.length > 255)
+    throw new WeftError('INVALID', `a state store's name has up to 255 bytes, not ${name.length}: "${store}"`)
   const bytes = Buffer.allocUnsafe(7 + name.length)
   bytes.writeUInt32BE(group, 0)
   bytes.writeUInt16BE(partition, 4)

@@ -9,7 +9,7 @@ export function groupLags(store: Store, topics: readonly TopicEntry[]): GroupLag
   const lags: GroupLag[] = []
   const groups = [...store.meta.getRange({ start: Buffer.from('g'), end: Buffer.from('h') })]
   for (const { key, value } of groups) {
-    const group = key.toString('utf8', 1)
+    const [, group] = JSON.parse(key.toString('utf8', 1)) as [tenant: string, name: string]
     const id = value.readDoubleLE(0)
     const members = KEY.member(id, '')
     const names = new Map(

@@ -3,6 +3,7 @@ import { decode } from './batch.ts'
 import { logKey } from './keys.ts'
 import type { Store } from './store.ts'
 import { type TopicEntry, titleOf } from './topics.ts'
+import { partitionKey } from './watch.ts'
 
 /** The place of an offset; offsets count from 0, so what lies before the first record is -1. */
 export const positionAt = (partition: number, offset: number): Position => ({ partition, at: String(offset) })
@@ -108,6 +109,7 @@ async function* tail(
   stop: AbortSignal,
   closed: AbortSignal,
 ): AsyncGenerator<readonly Received[]> {
+  const keys = [...offsets.keys()].map(partition => partitionKey(entry.id, partition))
   while (!stop.aborted) {
     let found = false
     for (const [partition, offset] of offsets) {
@@ -124,7 +126,7 @@ async function* tail(
       offsets.set(partition, batch.next)
       if (batch.messages.length > 0) yield batch.messages
     }
-    if (!found) await store.watch.next(stop)
+    if (!found) await store.watch.next(keys, stop)
   }
   if (closed.aborted) throw new WeftError('CLOSED', 'the transport was closed')
 }

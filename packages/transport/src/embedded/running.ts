@@ -20,13 +20,14 @@ import { appendedAt, fetch, offsetAt } from './reader.ts'
 import type { Store } from './store.ts'
 import { identityOf, type TopicEntry } from './topics.ts'
 import { EmbeddedTransaction } from './transaction.ts'
+import { partitionKey } from './watch.ts'
 
 interface Input {
   readonly topic: Topic
   readonly entry: TopicEntry
 }
 
-type Identity = Pick<MemberOptions, 'clientId' | 'sessionMs'>
+export type Identity = Pick<MemberOptions, 'clientId' | 'sessionMs' | 'key'>
 
 /** A member of a group at work on what it has claimed. */
 class EmbeddedRunning implements Running {
@@ -148,12 +149,14 @@ class Cursor {
   readonly #claim: Claim
   readonly #maxCount: number
   readonly #offsets: number[]
+  readonly #keys: readonly number[]
 
   constructor(store: Store, inputs: readonly Input[], member: Member, claim: Claim, maxCount = 1000) {
     this.#store = store
     this.#inputs = inputs
     this.#claim = claim
     this.#maxCount = maxCount
+    this.#keys = inputs.map(({ entry }) => partitionKey(entry.id, claim.partition))
     this.#offsets = inputs.map(({ entry }) =>
       Math.max(member.position(entry.id, claim.partition), store.ends(entry.id, claim.partition).first),
     )
@@ -167,7 +170,7 @@ class Cursor {
       )
       const messages = this.#take(found)
       if (messages.length > 0) return messages
-      await this.#store.watch.next(signal)
+      await this.#store.watch.next(this.#keys, signal)
     }
     return undefined
   }

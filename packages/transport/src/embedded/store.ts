@@ -11,6 +11,9 @@ import { Watch } from './watch.ts'
 /** Raised when the layout changes in a way that older code would misread. */
 export const FORMAT = 1
 
+/** Addresses, not memory: a map that never has to move. Windows would set the file to this size, there it grows. */
+const MAP_BYTES = process.platform === 'win32' ? 2 ** 20 : 2 ** 36
+
 export type Bytes = Database<Buffer, Buffer>
 
 export interface PartitionEnds {
@@ -42,10 +45,10 @@ const open_ = new Map<string, Promise<Store>>()
 export class Store {
   readonly cluster: string
   readonly directory: string
-  readonly root: RootDatabase<Buffer, Buffer>
-  readonly log: Bytes
-  readonly state: Bytes
-  readonly meta: Bytes
+  root: RootDatabase<Buffer, Buffer>
+  log: Bytes
+  state: Bytes
+  meta: Bytes
   readonly committer: Committer
   readonly watch: Watch
   readonly session: Session
@@ -55,7 +58,7 @@ export class Store {
   #users = 0
 
   /** Opens or creates. INVALID if the store was written by a newer version. */
-  static async open(directory: string, maxBytes = Number.POSITIVE_INFINITY): Promise<Store> {
+  static async open(directory: string): Promise<Store> {
     mkdirSync(directory, { recursive: true })
     const path = realpathSync(directory)
     let opening = open_.get(path)
@@ -66,7 +69,7 @@ export class Store {
       if (open_.get(path) === opening) open_.delete(path)
       opening = open_.get(path)
     }
-    opening = Promise.resolve().then(() => new Store(path, maxBytes))
+    opening = Promise.resolve().then(() => new Store(path))
     open_.set(path, opening)
     try {
       const store = await opening
@@ -78,32 +81,65 @@ export class Store {
     }
   }
 
-  private constructor(directory: string, maxBytes: number) {
+  private constructor(directory: string) {
     this.directory = directory
+    const { root, meta, log, state } = this.#environment()
+    this.root = root
+    this.meta = meta
+    this.log = log
+    this.state = state
     try {
-      this.root = open<Buffer, Buffer>({
-        path: directory,
+      this.cluster = this.root.transactionSync(() => this.#identify())
+    } catch (error) {
+      void this.root.close()
+      throw error
+    }
+    this.committer = new Committer(this)
+    this.watch = new Watch(this)
+    this.session = new Session(directory)
+    this.janitor = new Janitor(this)
+  }
+
+  #environment() {
+    try {
+      const root = open<Buffer, Buffer>({
+        path: this.directory,
         noSubdir: false,
         encoding: 'binary',
         keyEncoding: 'binary',
         overlappingSync: false,
         eventTurnBatching: false,
         maxReaders: 512,
+        mapSize: MAP_BYTES,
       })
       const database = { encoding: 'binary', keyEncoding: 'binary' } as const
-      this.meta = this.root.openDB({ name: 'meta', ...database })
-      this.log = this.root.openDB({ name: 'log', ...database })
-      this.state = this.root.openDB({ name: 'state', ...database })
+      return {
+        root,
+        meta: root.openDB<Buffer, Buffer>({ name: 'meta', ...database }),
+        log: root.openDB<Buffer, Buffer>({ name: 'log', ...database }),
+        state: root.openDB<Buffer, Buffer>({ name: 'state', ...database }),
+      }
     } catch (cause) {
-      throw new WeftError('UNAVAILABLE', `the store in "${directory}" can't be opened: ${(cause as Error).message}`, {
-        cause,
-      })
+      const problem = (cause as Error).message
+      throw new WeftError('UNAVAILABLE', `the store in "${this.directory}" can't be opened: ${problem}`, { cause })
     }
-    this.cluster = this.root.transactionSync(() => this.#identify())
-    this.committer = new Committer(this, maxBytes)
-    this.watch = new Watch(this)
-    this.session = new Session(directory)
-    this.janitor = new Janitor(this)
+  }
+
+  /** False after a failure that LMDB does not recover from in this process: its last page of all could not be written. */
+  isSound(): boolean {
+    try {
+      this.root.resetReadTxn()
+      this.meta.getBinaryFast(KEY.version)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** Opens the environment anew, from what is on disk. */
+  async reopen(): Promise<void> {
+    await this.root.close()
+    Object.assign(this, this.#environment())
   }
 
   /** Several processes may create the store at the same moment: whoever has the write lock first does it. */

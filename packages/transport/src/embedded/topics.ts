@@ -46,6 +46,11 @@ export class Topics {
       .filter(({ spec }) => this.#tenant === undefined || spec.topic.tenant === this.#tenant)
   }
 
+  /** A group's or a writer's name among all tenants': equal names of different tenants are different ones. */
+  own(name: string): string {
+    return JSON.stringify([this.#tenant ?? '', name])
+  }
+
   async ensure(specs: readonly TopicSpec[]): Promise<string[]> {
     for (const spec of specs) {
       this.#allow(spec.topic)

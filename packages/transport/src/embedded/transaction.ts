@@ -7,6 +7,8 @@ import type { Claim, Member } from './groups.ts'
 import { KEY, STATE_KEY_BYTES, statePrefix } from './keys.ts'
 import type { Store } from './store.ts'
 
+const RANGE_STEP = 200
+
 /** State changes of a transaction that are not in the store yet, by the store's key in latin1. */
 type Overlay = Map<string, Uint8Array | undefined>
 
@@ -25,6 +27,7 @@ export class EmbeddedTransaction implements OpenTransaction {
   readonly #consumed: ReadonlyMap<number, number>
   #outputs: Prepared[] = []
   #state: Overlay = new Map()
+  readonly #prefixes = new Map<string, Buffer>()
   #open = true
   readonly #committed: () => void
 
@@ -78,7 +81,7 @@ export class EmbeddedTransaction implements OpenTransaction {
     const [low, high] = [start.toString('latin1'), end.toString('latin1')]
     const own = [...this.#state].filter(([name]) => name >= low && name < high).sort(([a], [b]) => (a < b ? -1 : 1))
     let next = 0
-    for (const { key, value } of this.#store.state.getRange({ start, end })) {
+    for (const [key, value] of this.#stored(start, end)) {
       const name = key.toString('latin1')
       for (; next < own.length && (own[next] as [string, unknown])[0] < name; next++) yield* pair(own[next], prefix)
       if (own[next]?.[0] === name) yield* pair(own[next++], prefix)
@@ -87,12 +90,23 @@ export class EmbeddedTransaction implements OpenTransaction {
     for (; next < own.length; next++) yield* pair(own[next], prefix)
   }
 
+  /** In steps, so that whoever stops half-way leaves no snapshot of the store open. */
+  *#stored(start: Buffer, end: Buffer): Generator<readonly [Buffer, Buffer]> {
+    for (let from = start; ; ) {
+      const step = [...this.#store.state.getRange({ start: from, end, limit: RANGE_STEP })]
+      for (const { key, value } of step) yield [key, value]
+      const last = step.at(-1)?.key
+      if (!last || step.length < RANGE_STEP) return
+      from = Buffer.concat([last, Buffer.alloc(1)])
+    }
+  }
+
   async commit(): Promise<void> {
     this.#check()
     this.#open = false
     await this.#store.committer.commit(transaction => {
       this.#member.check(this.#claim)
-      transaction.reserve(this.#outputs.reduce((sum, { bytes }) => sum + bytes, 0))
+      this.#appender.reserve(transaction, this.#outputs)
       for (const prepared of this.#outputs) this.#appender.apply(transaction, prepared)
       for (const [name, value] of this.#state) transaction.putState(Buffer.from(name, 'latin1'), value)
       for (const [topic, offset] of this.#consumed)
@@ -113,13 +127,20 @@ export class EmbeddedTransaction implements OpenTransaction {
   }
 
   #stateKey(store: string, key: Uint8Array): Buffer {
-    const prefix = statePrefix(this.#member.group, this.partition, store)
-    const bytes = Buffer.concat([prefix, key])
-    if (bytes.length > STATE_KEY_BYTES || prefix.length > 7 + 255)
+    let prefix = this.#prefixes.get(store)
+    if (!prefix) {
+      prefix = statePrefix(this.#member.group, this.partition, store)
+      this.#prefixes.set(store, prefix)
+    }
+    const size = prefix.length + key.length
+    if (size > STATE_KEY_BYTES)
       throw new WeftError(
         'TOO_LARGE',
-        `a state key and its store's name have ${bytes.length - 7} bytes: at most ${STATE_KEY_BYTES - 7}, the name 255`,
+        `a state key with its store's name has ${size - 7} bytes: at most ${STATE_KEY_BYTES - 7}`,
       )
+    const bytes = Buffer.allocUnsafe(size)
+    bytes.set(prefix)
+    bytes.set(key, prefix.length)
     return bytes
   }
 }

@@ -9,6 +9,8 @@ const NAME_BYTES = 1000
 /** Sequences live beside the log and change in the same transaction as it. */
 export class EmbeddedWriter implements Writer {
   readonly #name: string
+  /** The name among all tenants'. */
+  readonly #key: string
   readonly #epoch: number
   readonly #store: Store
   readonly #topics: Topics
@@ -26,16 +28,18 @@ export class EmbeddedWriter implements Writer {
   ): Promise<EmbeddedWriter> {
     if (name === '' || Buffer.byteLength(name) > NAME_BYTES)
       throw new WeftError('INVALID', `a writer's name has 1 to ${NAME_BYTES} bytes, not ${Buffer.byteLength(name)}`)
+    const key = topics.own(name)
     const epoch = await store.committer.commit(transaction => {
-      const next = (store.number(KEY.writer(name)) ?? 0) + 1
-      transaction.putNumber(KEY.writer(name), next)
+      const next = (store.number(KEY.writer(key)) ?? 0) + 1
+      transaction.putNumber(KEY.writer(key), next)
       return next
     })
-    return new EmbeddedWriter(name, epoch, store, topics, appender, closed)
+    return new EmbeddedWriter(name, key, epoch, store, topics, appender, closed)
   }
 
   private constructor(
     name: string,
+    key: string,
     epoch: number,
     store: Store,
     topics: Topics,
@@ -43,6 +47,7 @@ export class EmbeddedWriter implements Writer {
     closed: AbortSignal,
   ) {
     this.#name = name
+    this.#key = key
     this.#epoch = epoch
     this.#store = store
     this.#topics = topics
@@ -56,7 +61,7 @@ export class EmbeddedWriter implements Writer {
   }
 
   #last(topic: number): bigint | undefined {
-    return this.#store.meta.getBinaryFast(KEY.sequence(topic, this.#name))?.readBigInt64BE(0)
+    return this.#store.meta.getBinaryFast(KEY.sequence(topic, this.#key))?.readBigInt64BE(0)
   }
 
   async append(
@@ -75,11 +80,11 @@ export class EmbeddedWriter implements Writer {
     if (BigInt.asIntN(64, highest) !== highest)
       throw new WeftError('INVALID', `writer "${this.#name}": a sequence has 64 bits, ${highest} has more`)
     await this.#store.committer.commit(transaction => {
-      if (this.#store.number(KEY.writer(this.#name)) !== this.#epoch)
+      if (this.#store.number(KEY.writer(this.#key)) !== this.#epoch)
         throw new WeftError('FENCED', `writer "${this.#name}" of "${titleOf(topic)}" was taken over`)
       const fresh = above(rising, this.#last(id))
       if (fresh.length === 0) return
-      transaction.reserve(whole.bytes)
+      this.#appender.reserve(transaction, [whole])
       const all = fresh.length === rising.length
       this.#appender.apply(
         transaction,
@@ -92,7 +97,7 @@ export class EmbeddedWriter implements Writer {
       )
       const bytes = Buffer.allocUnsafe(8)
       bytes.writeBigInt64BE(highest)
-      transaction.put(KEY.sequence(id, this.#name), bytes)
+      transaction.put(KEY.sequence(id, this.#key), bytes)
     })
   }
 
