@@ -21,6 +21,7 @@ export async function kafkaCluster(open: typeof openKafka): Promise<Cluster> {
   const road = await openRoad(19095, 19094)
   return {
     url,
+    sessionMs: 1_500,
     schemas: [
       { subject: 'orders', version: 1 },
       { subject: 'orders', version: 2 },

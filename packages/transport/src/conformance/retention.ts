@@ -107,14 +107,14 @@ export function retention(test: Cases, guarantees: Guarantees) {
     create,
     fresh,
   }) => {
-    const [topic, group, handled] = [await create(aged), fresh('group'), [] as string[]]
+    const [topic, group, handled] = [await create(agedOf(cluster)), fresh('group'), [] as string[]]
     await transport.append(topic, numbered(10))
     {
       await using _ = await transport.subscribe(topic, { group }, () => {})
       await settled(transport, group)
     }
     await transport.append(topic, numbered(10, 10, 10))
-    await older(Date.now())
+    await older(cluster)
     await cluster.expire(topic)
     await transport.append(topic, numbered(10, 10, 20))
     await using running = await transport.subscribe(topic, { group }, each => void handled.push(bodyOf(each)))

@@ -168,7 +168,16 @@ class Kafka implements Transport {
       throw new WeftError('INVALID', `maxUnacked must be a number from 1 on, not ${maxUnacked}`)
     const deadLetters = await this.#deadLetters(entry, options.deadLetters)
     return this.#keep(
-      await subscribe(this.#cluster, this.#appender, entry, deadLetters, options, this.#sessions, handle),
+      await subscribe(
+        this.#cluster,
+        this.#appender,
+        entry,
+        deadLetters,
+        this.#topics.own(options.group),
+        options,
+        this.#sessions,
+        handle,
+      ),
     )
   }
 
@@ -212,6 +221,7 @@ class Kafka implements Transport {
         this.#state,
         inputs,
         deadLetters,
+        this.#topics.own(options.group),
         options,
         this.#sessions,
         this.#transactions,

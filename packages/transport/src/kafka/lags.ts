@@ -3,6 +3,7 @@ import { decodeAssignment } from './assignment.ts'
 import { type Cluster, nameOf } from './cluster.ts'
 import type { Broker, GroupDescription, GroupOffsets } from './driver.ts'
 import { persist } from './errors.ts'
+import { ownOfName } from './names.ts'
 import type { TopicEntry } from './topics.ts'
 
 /** How far each group that has a position is behind, in each partition of the topics given. */
@@ -31,7 +32,7 @@ export async function groupLags(cluster: Cluster, topics: ReadonlyMap<string, To
     const lag = (ends.get(name) ?? 0n) - (offset > first ? offset : first)
     const member = members.get(`${group} ${name}`)
     return {
-      group,
+      group: ownOfName(group),
       topic: (topics.get(topic) as TopicEntry).topic,
       partition,
       lag: lag > 0n ? Number(lag) : 0,

@@ -53,3 +53,14 @@ export function topicOfName(whole: string): Topic {
     ...(namespace === '' ? {} : { namespace: unescaped(namespace) }),
   }
 }
+
+/** A group's or a writer's name among all tenants'. */
+export function nameOfOwn(name: string, tenant: string | undefined): string {
+  if (tenant === undefined && name.startsWith(TENANT))
+    throw new WeftError('INVALID', `"${name}": names that begin with ${TENANT} are reserved`)
+  return tenant === undefined ? name : `${TENANT}${escaped(tenant)}.${name}`
+}
+
+/** The name that its tenant knows it by. */
+export const ownOfName = (name: string): string =>
+  name.startsWith(TENANT) ? name.slice(name.indexOf('.', TENANT.length) + 1) : name

@@ -124,11 +124,12 @@ export async function subscribe(
   appender: Appender,
   entry: TopicEntry,
   deadLetters: TopicEntry,
+  own: string,
   { group, mode = 'key-shared', from = 'earliest', maxUnacked = 1_000, retry }: SubscribeOptions,
   sessions: Sessions,
   handle: Handle,
 ): Promise<Running> {
-  if (mode === 'exclusive') await refuseSecond(cluster, group)
+  if (mode === 'exclusive') await refuseSecond(cluster, own)
   const fetcher = new Fetcher(cluster, AHEAD_BYTES)
   const subscription = new Subscription(
     {
@@ -144,7 +145,7 @@ export async function subscribe(
     handle,
   )
   const serve = async (claim: Claim, member: Member, running: KafkaRunning) => {
-    const starts = await translated(startsOfGroup(cluster, group, [entry], from, claim))
+    const starts = await translated(startsOfGroup(cluster, own, [entry], from, claim))
     await member.commit(
       claim,
       starts.map(({ name, offset }) => ({ topic: name, partition: claim.partition, offset, metadata: '' })),
@@ -179,9 +180,9 @@ export async function subscribe(
     }
   }
   try {
-    const placing = await translated(placed(cluster, group, [entry], from))
+    const placing = await translated(placed(cluster, own, [entry], from))
     const options = {
-      group,
+      group: own,
       topics: [entry.name],
       partitions: entry.partitions,
       exclusive: mode === 'exclusive',

@@ -4,7 +4,7 @@ import { type Topic, type TopicSpec, WeftError } from '../transport.ts'
 import { type Cluster, notFound } from './cluster.ts'
 import { type Configs, KafkaError, type NewTopic } from './driver.ts'
 import { persist } from './errors.ts'
-import { isOwn, nameOfTopic, titleOf, topicOfName } from './names.ts'
+import { isOwn, nameOfOwn, nameOfTopic, titleOf, topicOfName } from './names.ts'
 import { MAX_MESSAGE_BYTES } from './record.ts'
 
 /** A topic as Kafka knows it. */
@@ -31,6 +31,11 @@ export class Topics {
   allow(topic: Topic): void {
     if (this.#tenant !== undefined && topic.tenant !== this.#tenant)
       throw new WeftError('DENIED', `topic "${titleOf(topic)}" does not belong to tenant "${this.#tenant}"`)
+  }
+
+  /** A group's or a writer's name, apart from those of other tenants. */
+  own(name: string): string {
+    return nameOfOwn(name, this.#tenant)
   }
 
   /** NOT_FOUND if it was not made. */

@@ -28,13 +28,14 @@ export async function transact(
   state: LocalState,
   inputs: readonly TopicEntry[],
   deadLetters: readonly TopicEntry[],
+  own: string,
   { group, from = 'earliest', commitEvery: { messages: maxCount = 1_000 } = {}, retry }: TransactOptions,
   sessions: Sessions,
   transactions: Transactions,
   process: Process,
 ): Promise<Running> {
   const partitions = (inputs[0] as TopicEntry).partitions
-  const changelog = changelogOf(group)
+  const changelog = changelogOf(own)
   const kept = await translated(cluster.partitions(changelog))
   if (kept !== undefined && kept !== partitions)
     throw new WeftError(
@@ -42,7 +43,7 @@ export async function transact(
       `group "${group}" keeps its state in ${kept} partitions, and these topics have ${partitions}: it takes another group`,
     )
   const fetcher = new Fetcher(cluster, AHEAD_BYTES)
-  const producer = new TransactionalProducer(cluster, `weft.${group}.${randomUUID()}`, transactions)
+  const producer = new TransactionalProducer(cluster, `weft.${own}.${randomUUID()}`, transactions)
   let committer: Committer | undefined
   const policy = {
     retry,
@@ -55,8 +56,8 @@ export async function transact(
   const serve = async (claim: Claim, member: Member, running: KafkaRunning) => {
     committer ??= new Committer(cluster, member, producer)
     const commits = committer
-    await translated(takeOver(cluster, group, inputs, claim, producer.id))
-    const starts = await translated(startsOfGroup(cluster, group, inputs, from, claim))
+    await translated(takeOver(cluster, own, inputs, claim, producer.id))
+    const starts = await translated(startsOfGroup(cluster, own, inputs, from, claim))
     const claimAs = (offsets: readonly { topic: string; partition: number; offset: bigint }[], metadata: string) =>
       member.commit(
         claim,
@@ -67,13 +68,7 @@ export async function transact(
       starts.map(({ name, offset }) => ({ topic: name, partition, offset })),
       `${producer.id}#0`,
     )
-    const claimed = new ClaimedState(
-      cluster,
-      changelog,
-      partitions,
-      state.partition(cluster.id, group, partition),
-      claim,
-    )
+    const claimed = new ClaimedState(cluster, changelog, partitions, state.partition(cluster.id, own, partition), claim)
     await translated(claimed.restore())
     const cursor = new Cursor(cluster, fetcher, partition, starts, { signal: claim.signal, maxCount })
     running.cursors.set(partition, cursor)
@@ -111,12 +106,12 @@ export async function transact(
   }
 
   try {
-    const placing = await translated(placed(cluster, group, inputs, from))
+    const placing = await translated(placed(cluster, own, inputs, from))
     const names = inputs.map(({ name }) => name)
     const running = new KafkaRunning(
       cluster,
       inputs,
-      { group, topics: names, partitions, exclusive: false, ...sessions },
+      { group: own, topics: names, partitions, exclusive: false, ...sessions },
       serve,
       () => fetcher[Symbol.asyncDispose](),
     )

@@ -26,7 +26,8 @@ type Sequenced = readonly { readonly sequence: bigint; readonly message: Message
  */
 export class KafkaWriter implements Writer {
   readonly #name: string
-  readonly #key: Buffer
+  /** The name among all tenants'. */
+  readonly #own: string
   readonly #partition: number
   readonly #cluster: Cluster
   readonly #topics: Topics
@@ -56,11 +57,11 @@ export class KafkaWriter implements Writer {
 
   private constructor(name: string, cluster: Cluster, topics: Topics, transactions: Transactions, closed: AbortSignal) {
     this.#name = name
-    this.#key = Buffer.from(name)
-    this.#partition = partitionOf(this.#key, WRITER_PARTITIONS)
+    this.#own = topics.own(name)
+    this.#partition = partitionOf(Buffer.from(this.#own), WRITER_PARTITIONS)
     this.#cluster = cluster
     this.#topics = topics
-    this.#producer = new TransactionalProducer(cluster, `weft.writer.${name}`, transactions)
+    this.#producer = new TransactionalProducer(cluster, `weft.writer.${this.#own}`, transactions)
     this.#transportClosed = closed
   }
 
@@ -86,7 +87,7 @@ export class KafkaWriter implements Writer {
     ))
       for (const { key, value } of records) {
         const [writer, topic] = JSON.parse(Buffer.from(key ?? []).toString()) as [string, string]
-        if (writer === this.#name && value) last.set(topic, BigInt(Buffer.from(value).toString()))
+        if (writer === this.#own && value) last.set(topic, BigInt(Buffer.from(value).toString()))
       }
     this.#last = last
   }
@@ -155,7 +156,7 @@ export class KafkaWriter implements Writer {
     const notes = [...last].filter(([topic, sequence]) => this.#last?.get(topic) !== sequence)
     if (notes.length === 0) return
     const records = notes.map(([topic, sequence]) => ({
-      key: Buffer.from(JSON.stringify([this.#name, topic])),
+      key: Buffer.from(JSON.stringify([this.#own, topic])),
       value: Buffer.from(String(sequence)),
       headers: [],
       timestamp: 0n,
