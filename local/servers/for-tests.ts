@@ -8,7 +8,8 @@ import { type KafkaServer, startKafka } from './kafka.ts'
 
 import { stop } from './running-server.ts'
 
-export type { KafkaServer } from './kafka.ts'
+export { type KafkaServer, startKafka } from './kafka.ts'
+export { stop } from './running-server.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {

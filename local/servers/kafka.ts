@@ -55,8 +55,10 @@ export async function startKafka({
   const classes = await classPath('kafka', say)
   if (port !== undefined && (await listens(port)))
     throw new Error(`port ${port} is in use: stop what listens there, or take another with --port`)
+  // A broker that was here before is looked for where it was.
+  const before: Partial<Ports> = existsSync(noted) ? JSON.parse(readFileSync(noted, 'utf8')) : {}
   const [any, controller, listen, advertise] = (await freePorts(4)) as [number, number, number, number]
-  const ports: Ports = { port: port ?? any, controller, listen, advertise }
+  const ports: Ports = { controller, listen, advertise, ...before, port: port ?? before.port ?? any }
   writeFileSync(noted, JSON.stringify(ports))
   const properties = path.join(folder, 'server.properties')
   writeFileSync(properties, propertiesOf(ports, logs, eager))
@@ -121,6 +123,7 @@ const propertiesOf = ({ port, controller, listen, advertise }: Ports, logs: stri
       'log.retention.check.interval.ms': 100,
       'log.cleaner.backoff.ms': 50,
       'log.segment.delete.delay.ms': 1_000,
+      'transaction.abort.timed.out.transaction.cleanup.interval.ms': 200,
     }),
   })
     .map(([name, value]) => `${name}=${value}`)

@@ -1,6 +1,6 @@
 import { type Cluster, nameOf } from './cluster.ts'
 import { committed } from './committed.ts'
-import { KafkaError, type KafkaRecord } from './driver.ts'
+import { type Fetched, type FetchedBatch, KafkaError, type KafkaRecord } from './driver.ts'
 import { isPassing, persist } from './errors.ts'
 import type { Changes, PartitionState } from './local-state.ts'
 
@@ -8,14 +8,57 @@ import type { Changes, PartitionState } from './local-state.ts'
 const FRESH_MS = 12 * 3_600_000
 const FETCH_BYTES = 4 * 1024 * 1024
 
-/** The records of a partition from an offset to its present end, as those see them who read committed. Waits for transactions that are ending. */
+type Records = readonly (KafkaRecord & { readonly offset: bigint })[]
+
+/**
+ * The records of a partition from an offset to its present end, as those see them who read committed. Waits for
+ * transactions that are ending.
+ */
 export async function* replay(
   cluster: Cluster,
   topic: string,
   partition: number,
   from: bigint,
   signal: AbortSignal,
-): AsyncGenerator<{ readonly records: readonly (KafkaRecord & { readonly offset: bigint })[]; readonly next: bigint }> {
+): AsyncGenerator<{ readonly records: Records; readonly next: bigint }> {
+  for await (const { fetched, offset } of fetches(cluster, topic, partition, from, signal, false)) {
+    const { batches, next } = committed(fetched, offset)
+    yield { records: batches.flatMap(batch => batch.records.filter(record => record.offset >= offset)), next }
+  }
+}
+
+/**
+ * The same, but of transactions only those that have ended: nobody's open transaction holds it up. For who knows that
+ * what concerns it has ended.
+ */
+export async function* replayDecided(
+  cluster: Cluster,
+  topic: string,
+  partition: number,
+  from: bigint,
+  signal: AbortSignal,
+): AsyncGenerator<Records> {
+  const open = new Map<bigint, FetchedBatch[]>()
+  for await (const { fetched, offset } of fetches(cluster, topic, partition, from, signal, true)) {
+    for (const batch of fetched.batches) {
+      if (batch.last < offset) continue
+      if (batch.control) {
+        if (batch.control === 'commit') for (const { records } of open.get(batch.producer) ?? []) yield records
+        open.delete(batch.producer)
+      } else if (batch.transactional) open.set(batch.producer, [...(open.get(batch.producer) ?? []), batch])
+      else yield batch.records
+    }
+  }
+}
+
+async function* fetches(
+  cluster: Cluster,
+  topic: string,
+  partition: number,
+  from: bigint,
+  signal: AbortSignal,
+  uncommitted: boolean,
+): AsyncGenerator<{ readonly fetched: Fetched; readonly offset: bigint }> {
   const place = { topic, partition }
   // Behind what is committed may lie what is just being committed: its offsets can be there before its records are.
   const ends = await cluster.offsets([{ ...place, time: -1n }], { uncommitted: true })
@@ -23,25 +66,25 @@ export async function* replay(
   await using lane = cluster.driver.lane()
   for (let offset = from; offset < end && !signal.aborted; ) {
     const asked = offset
-    const { batches, next } = await persist(
+    const fetched = await persist(
       async () => {
-        const [fetched] = await lane.fetch(await cluster.leader(place), {
+        const [answer] = await lane.fetch(await cluster.leader(place), {
           places: [{ ...place, offset: asked, maxBytes: FETCH_BYTES }],
           maxWaitMs: 50,
           maxBytes: FETCH_BYTES,
+          uncommitted,
         })
-        const error = fetched ? fetched.error : 'NETWORK'
-        if (!fetched || error !== undefined) {
-          cluster.forget(topic)
-          throw new KafkaError(error ?? '', `reading ${nameOf(place)} from ${asked}: ${error}`)
-        }
-        return committed(fetched, asked)
+        if (answer && answer.error === undefined) return answer
+        cluster.forget(topic)
+        const error = answer?.error ?? 'NETWORK'
+        throw new KafkaError(error, `reading ${nameOf(place)} from ${asked}: ${error}`)
       },
       { forMs: Number.POSITIVE_INFINITY, signal },
     )
-    const records = batches.flatMap(batch => batch.records.filter(record => record.offset >= asked))
-    if (next > offset) yield { records, next }
-    offset = next
+    const last = fetched.batches.at(-1)?.last
+    if (last === undefined || last < offset) continue
+    yield { fetched, offset }
+    offset = last + 1n
   }
 }
 

@@ -146,6 +146,8 @@ export interface FetchRequest {
   readonly places: readonly (Place & { readonly offset: bigint; readonly maxBytes: number })[]
   readonly maxWaitMs: number
   readonly maxBytes: number
+  /** Also what open transactions have written; what was taken back is not told apart then. */
+  readonly uncommitted?: boolean
 }
 
 export interface Fetched extends Place, Failed {

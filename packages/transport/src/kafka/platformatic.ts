@@ -156,7 +156,7 @@ function laneOf(pool: ConnectionPool, seeds: DriverOptions['brokers'], closed: (
         })),
       )
     },
-    async fetch(broker, { places, maxWaitMs, maxBytes }) {
+    async fetch(broker, { places, maxWaitMs, maxBytes, uncommitted = false }) {
       const topics = grouped(places, ({ partition, offset, maxBytes: partitionMaxBytes }) => ({
         partition,
         currentLeaderEpoch: -1,
@@ -164,7 +164,7 @@ function laneOf(pool: ConnectionPool, seeds: DriverOptions['brokers'], closed: (
         lastFetchedEpoch: -1,
         partitionMaxBytes,
       })).map(([topicId, partitions]) => ({ topicId, partitions }))
-      const answer = await ask(broker, fetchV12.api, maxWaitMs, 1, maxBytes, 1, 0, -1, topics, [], '')
+      const answer = await ask(broker, fetchV12.api, maxWaitMs, 1, maxBytes, uncommitted ? 0 : 1, 0, -1, topics, [], '')
       check(answer.errorCode, 'fetching')
       return answer.responses.flatMap(({ topicId: topic, partitions }) =>
         partitions.map(

@@ -1,7 +1,7 @@
 import { partitionOf } from '../partitioner.ts'
 import { type Message, type Topic, WeftError, type Writer } from '../transport.ts'
 import { partsOf } from './appender.ts'
-import { replay } from './changelog.ts'
+import { replayDecided } from './changelog.ts'
 import { type Cluster, translated } from './cluster.ts'
 import { isFencing, weftError } from './errors.ts'
 import { WRITER_PARTITIONS, WRITERS } from './names.ts'
@@ -74,11 +74,14 @@ export class KafkaWriter implements Writer {
     await this.#read()
   }
 
-  /** Key of a note: [writer, topic] in JSON; its value: the sequence as text. */
+  /**
+   * Writers share partitions, and none waits for another's transactions: its own have ended. A note's key is [writer,
+   * topic] in JSON, its value the sequence as text.
+   */
   async #read(): Promise<void> {
     const last = new Map<string, bigint>()
     const from = (await this.#cluster.offsets([{ topic: WRITERS, partition: this.#partition, time: -2n }])).values()
-    for await (const { records } of replay(
+    for await (const records of replayDecided(
       this.#cluster,
       WRITERS,
       this.#partition,
