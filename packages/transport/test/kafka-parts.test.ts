@@ -1,3 +1,4 @@
+import { crc32c, Reader, readRecordsBatch } from '@platformatic/kafka'
 import { describe, expect, test } from 'vitest'
 import { decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription } from '../src/kafka/assignment.ts'
 import { assign, type Candidate } from '../src/kafka/assignor.ts'
@@ -5,6 +6,7 @@ import { committed } from '../src/kafka/committed.ts'
 import type { FetchedBatch } from '../src/kafka/driver.ts'
 import { openKafka } from '../src/kafka/kafka.ts'
 import { nameOfOwn, nameOfTopic, ownOfName, topicOfName } from '../src/kafka/names.ts'
+import { encodeBatch } from '../src/kafka/record-batch.ts'
 
 describe('the assignor', () => {
   const candidate = (id: string, owned: number[], rest: Partial<Candidate> = {}): Candidate => ({
@@ -129,6 +131,36 @@ test('read committed leaves out what was taken back, and nothing else', () => {
   expect(seen.batches.map(({ first }) => first)).toEqual([2n, 4n, 6n])
   expect(seen.next).toBe(11n)
   expect(committed({ batches: [], aborted: [] }, 5n).next).toBe(5n)
+})
+
+test('a record batch says what it was given, to whoever reads the format', () => {
+  const bytes = (size: number, fill: number) => new Uint8Array(size).fill(fill)
+  const sizes = [0, 1, 63, 64, 127, 128, 8_191, 8_192, 70_000]
+  const records = sizes.map((size, i) => ({
+    key: i % 3 === 0 ? null : bytes(size, 1),
+    value: i % 4 === 0 ? null : bytes(size, 2),
+    headers: Array.from({ length: i * 10 }, (_, n) => [bytes(n, 3), bytes(size % 100, 4)] as const),
+    timestamp: [0n, 1n, 1_700_000_000_000n, 253_402_300_799_999n][i % 4] as bigint,
+  }))
+  const options = { producer: { id: 2n ** 40n, epoch: 32_767 }, sequence: 2 ** 31 - 1, transactional: true }
+  const encoded = encodeBatch(records, { ...options, crc32c: data => crc32c(data) })
+  const batch = readRecordsBatch(Reader.from(encoded))
+  expect(batch).toMatchObject({ firstOffset: 0n, lastOffsetDelta: 8, attributes: 16, magic: 2 })
+  expect(batch).toMatchObject({ producerId: 2n ** 40n, producerEpoch: 32_767, firstSequence: 2 ** 31 - 1 })
+  expect([batch.length, batch.crc]).toEqual([encoded.length - 12, crc32c(encoded.subarray(21))])
+  expect(batch.maxTimestamp).toBe(253_402_300_799_999n)
+  const hex = (value: Uint8Array | null) => value && Buffer.from(value).toString('hex')
+  const plain = (
+    key: Uint8Array | null,
+    value: Uint8Array | null,
+    headers: readonly (readonly (Uint8Array | null)[])[],
+  ) => [hex(key), hex(value), headers.map(pair => pair.map(hex))]
+  expect(batch.records.map(({ key, value, headers }) => plain(key, value, headers))).toEqual(
+    records.map(({ key, value, headers }) => plain(key, value, headers)),
+  )
+  expect(batch.records.map(({ timestampDelta }) => batch.firstTimestamp + timestampDelta)).toEqual(
+    records.map(({ timestamp }) => timestamp),
+  )
 })
 
 test.for([

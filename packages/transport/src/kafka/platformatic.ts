@@ -3,6 +3,8 @@ import {
   addPartitionsToTxnV3,
   type Connection,
   ConnectionPool,
+  compressionsAlgorithms,
+  crc32c,
   createTopicsV7,
   describeConfigsV4,
   describeGroupsV5,
@@ -24,6 +26,7 @@ import {
   ResponseError,
   syncGroupV5,
   txnOffsetCommitV3,
+  Writer,
 } from '@platformatic/kafka'
 import {
   type Broker,
@@ -36,6 +39,7 @@ import {
   type Lane,
   type Place,
 } from './driver.ts'
+import { encodeBatch } from './record-batch.ts'
 
 export interface DriverOptions {
   readonly brokers: readonly { readonly host: string; readonly port: number }[]
@@ -123,29 +127,31 @@ function laneOf(pool: ConnectionPool, seeds: DriverOptions['brokers'], closed: (
       return { id: nodeId, host, port }
     },
     async produce(broker, { transactionalId, producer, batches, compression, timeoutMs }) {
-      const sequences = new Map<string, number>()
-      const records = []
-      for (const { topic, partition, sequence, records: some } of batches) {
-        sequences.set(`${topic}:${partition}`, sequence)
-        for (const { key, value, headers, timestamp } of some)
-          records.push({
-            topic,
-            partition,
-            key: key === null ? undefined : buffer(key),
-            value: (value && buffer(value)) as Buffer,
-            // Keys of a Map are told apart by identity, so a name may repeat as long as each has bytes of its own.
-            headers: new Map(headers.map(([name, content]) => [Buffer.from(name), buffer(content)])),
-            timestamp,
+      const algorithm = compression === 'none' ? undefined : compressionsAlgorithms[compression]
+      const encoded = grouped(batches, ({ partition, sequence, records }) => ({
+        partition,
+        bytes: encodeBatch(records, {
+          producer,
+          sequence,
+          transactional: transactionalId !== undefined,
+          crc32c,
+          compression: algorithm && { bitmask: algorithm.bitmask, compress: bytes => algorithm.compressSync(bytes) },
+        }),
+      }))
+      const payload = Writer.create()
+        .appendString(transactionalId)
+        .appendInt16(ACKS_OF_ALL)
+        .appendInt32(timeoutMs)
+        .appendArray(encoded, (w, [topic, parts]) => {
+          w.appendString(topic).appendArray(parts, (part, { partition, bytes }) => {
+            part
+              .appendInt32(partition)
+              .appendUnsignedVarInt(bytes.length + 1)
+              .append(bytes)
           })
-      }
-      const answer = await ask(broker, produceV9.api, -1, timeoutMs, records, {
-        ...(transactionalId === undefined ? {} : { transactionalId }),
-        producerId: producer.id,
-        producerEpoch: producer.epoch,
-        sequences: { getWithDefault: (name: string) => sequences.get(name) ?? 0 } as never,
-        compression,
-      })
-      if (typeof answer === 'boolean') throw new KafkaError('NETWORK', 'the broker did not answer a produce request')
+        })
+        .appendTaggedFields()
+      const answer = await ask(broker, { async: (connection: Connection) => sendProduce(connection, payload) })
       return answer.responses.flatMap(({ name, partitionResponses }) =>
         partitionResponses.map(each => ({
           topic: name,
@@ -371,6 +377,17 @@ function laneOf(pool: ConnectionPool, seeds: DriverOptions['brokers'], closed: (
 type RecordsBatch = NonNullable<
   Awaited<ReturnType<typeof fetchV12.api.async>>['responses'][number]['partitions'][number]['records']
 >[number]
+
+const [PRODUCE, ACKS_OF_ALL] = [0, -1]
+
+/** Produce, version 9, of batches that are encoded already: the library's own way takes several times as long. */
+function sendProduce(connection: Connection, payload: Writer): Promise<ReturnType<typeof produceV9.parseResponse>> {
+  const { promise, resolve, reject } = Promise.withResolvers<ReturnType<typeof produceV9.parseResponse>>()
+  const answered = (error: Error | null, answer: ReturnType<typeof produceV9.parseResponse>) =>
+    error ? reject(error) : resolve(answer)
+  connection.send(PRODUCE, 9, () => payload, produceV9.parseResponse, true, true, answered as never)
+  return promise
+}
 
 const [TRANSACTIONAL, CONTROL, LOG_APPEND_TIME] = [0b01_0000, 0b10_0000, 0b1000]
 
