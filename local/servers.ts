@@ -13,8 +13,9 @@ const USAGE = `usage: npm run local -- up [NAME…] | down [NAME…] | status | 
   status  tells what runs, where, and how much memory it takes
   logs    the last words of one
 
-  --port N   where Kafka listens (default 9092)
-  --heap N   its heap in MB (default 384)
+  --port N      where Kafka listens (default 9092)
+  --heap N      its heap in MB (default 384)
+  --folder DIR  where data and logs are (default: in node_modules/.cache)
 
 Known servers: kafka (4.1, from Maven Central; needs Java 17 or later, and Maven the first time).`
 
@@ -29,8 +30,6 @@ interface Settings {
 const SERVERS: Readonly<Record<string, (folder: string, settings: Settings) => Promise<ServerProcess>>> = {
   kafka: (folder, { port, heapMb }) => startKafka({ folder, port, heapMb, say }),
 }
-
-const folderOf = (name: string) => path.join(folders, name)
 
 /** Resident memory in MB, where the system tells it. */
 function memoryOf(pid: number): string {
@@ -56,11 +55,13 @@ async function main(): Promise<void> {
     options: {
       port: { type: 'string', default: '9092' },
       heap: { type: 'string', default: '384' },
+      folder: { type: 'string', default: folders },
       clean: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   })
   const [verb, ...asked] = positionals
+  const folderOf = (name: string) => path.join(path.resolve(values.folder), name)
   if (values.help) {
     process.stdout.write(`${USAGE}\n`)
     return
