@@ -8,7 +8,7 @@ import { until } from '../src/conformance/observe.ts'
 import type { Broker, Lane } from '../src/kafka/driver.ts'
 import type { openKafka } from '../src/kafka/kafka.ts'
 import { nameOfTopic } from '../src/kafka/names.ts'
-import { platformatic } from '../src/kafka/platformatic.ts'
+import { platformatic } from '../src/kafka/platformatic/platformatic.ts'
 import type { Topic } from '../src/transport.ts'
 
 /** The broker that the test run has started, as the conformance suite sees it. */

@@ -65,6 +65,9 @@ export function weftError(error: unknown): unknown {
   return new WeftError(CODES[code] ?? 'INVALID', error.message, { cause: error })
 }
 
+/** A transaction that is ending does end, also on a busy broker: it is worth more patience than an outage. In milliseconds. */
+const ENDING_MS = 10_000
+
 /**
  * Tries again what passes by itself, for `forMs` at the longest; then, or at once for any other error, throws it as
  * the driver did.
@@ -79,7 +82,8 @@ export async function persist<T>(
     try {
       return await attempt()
     } catch (error) {
-      if (!isPassing(error) || performance.now() > end) throw error
+      if (!isPassing(error)) throw error
+      if (performance.now() > end + (error.code === 'CONCURRENT_TRANSACTIONS' ? ENDING_MS : 0)) throw error
       if (!(await pause(5 + backoff(tries, { minMs: 10, maxMs }), stop))) throw error
     }
   }

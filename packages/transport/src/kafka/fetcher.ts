@@ -4,7 +4,7 @@ import { Bell } from './bell.ts'
 import { type Cluster, nameOf } from './cluster.ts'
 import { committed } from './committed.ts'
 import { type Broker, type Fetched, KafkaError, type Lane, type Place } from './driver.ts'
-import { passes } from './errors.ts'
+import { isPassing, passes } from './errors.ts'
 import { receivedOf } from './record.ts'
 
 /** How long a broker holds a fetch that has nothing, in milliseconds: also how late a partition is asked for again at most. */
@@ -143,7 +143,11 @@ export class Fetcher implements AsyncDisposable {
         failures = 0
       } catch (error) {
         if (signal.aborted) return
-        if (!(error instanceof KafkaError)) throw error
+        if (!isPassing(error)) {
+          const failure = error instanceof KafkaError ? error : new KafkaError('UNREADABLE', String(error), error)
+          for (const tap of taps) tap.fail(failure)
+          continue
+        }
         for (const { topic } of taps) this.#cluster.forget(topic)
         await pause(Math.min(1_000, 20 * 2 ** failures++), signal)
       }

@@ -163,7 +163,7 @@ export class Member implements AsyncDisposable {
           if (takeAway.signal.aborted && error instanceof WeftError && error.code === 'FENCED') break
           // What passes makes it begin again from where the group is.
           const passing = error instanceof WeftError && error.retryable
-          if (!passing) this.#fail(error)
+          if (!passing) this.#fail(weftError(error))
           if (!passing || !(await pause(backoff(tries, { maxMs: 2_000 }), giveUp.signal))) break
         }
       }
