@@ -170,6 +170,8 @@ export class KafkaWriter implements Writer {
     } catch (error) {
       this.#last = undefined
       if (!(error instanceof UnknownOutcome)) throw error
+      // Whoever took over has ended it, and reads how.
+      if (isFencing(error.cause)) throw error.cause
       // Beginning anew decides it; what was noted tells how.
       await this.#recover()
       const done = notes.every(([topic, sequence]) => this.#last?.get(topic) === sequence)
