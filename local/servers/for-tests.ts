@@ -37,6 +37,7 @@ export async function kafkaForTests(servers: string): Promise<KafkaServer | unde
     return await startKafka({
       folder: path.join(servers, 'kafka'),
       eager: true,
+      heapMb: 512,
       say: text => process.stderr.write(`weft: ${text}\n`),
     })
   } catch (error) {

@@ -65,8 +65,15 @@ export function weftError(error: unknown): unknown {
   return new WeftError(CODES[code] ?? 'INVALID', error.message, { cause: error })
 }
 
-/** A transaction that is ending does end, also on a busy broker: it is worth more patience than an outage. In milliseconds. */
-const ENDING_MS = 10_000
+/** A broker that answers so is there, and about to be ready: worth more patience than one that is away. */
+const SETTLING = new Set([
+  'CONCURRENT_TRANSACTIONS',
+  'COORDINATOR_LOAD_IN_PROGRESS',
+  'COORDINATOR_NOT_AVAILABLE',
+  'NOT_COORDINATOR',
+  'UNSTABLE_OFFSET_COMMIT',
+])
+const SETTLING_MS = 10_000
 
 /**
  * Tries again what passes by itself, for `forMs` at the longest; then, or at once for any other error, throws it as
@@ -83,7 +90,7 @@ export async function persist<T>(
       return await attempt()
     } catch (error) {
       if (!isPassing(error)) throw error
-      if (performance.now() > end + (error.code === 'CONCURRENT_TRANSACTIONS' ? ENDING_MS : 0)) throw error
+      if (performance.now() > end + (SETTLING.has(error.code) ? SETTLING_MS : 0)) throw error
       if (!(await pause(5 + backoff(tries, { minMs: 10, maxMs }), stop))) throw error
     }
   }
