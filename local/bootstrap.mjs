@@ -1,4 +1,4 @@
-// npm start, npm test and npm run weft on nothing but Node 20 and npm: brings the pinned Node and pnpm where the
+// npm start, npm test, npm run weft and npm run local on nothing but Node 20 and npm: brings the pinned Node and pnpm where the
 // machine's are older, installs the dependencies when the lockfile changed, then runs. Plain JavaScript of the oldest
 // Node it has to start on; everything after it runs on the pinned one.
 import { spawn, spawnSync } from 'node:child_process'
@@ -19,6 +19,7 @@ const COMMANDS = {
   test: ['local/check.ts'],
   weft: ['packages/cli/src/weft.ts'],
   bench: ['bench/bench.ts'],
+  local: ['local/servers.ts'],
 }
 
 /** The package that holds Node's binary for a platform; Windows on ARM runs the x64 one. */

@@ -9,7 +9,7 @@ export interface OpenOptions {
 }
 
 /**
- * Opens a transport by its URL: `embedded:DIRECTORY`. INVALID for a scheme that is not known.
+ * Opens a transport by its URL: `embedded:DIRECTORY` or `kafka://HOST:PORT`. INVALID for a scheme that is not known.
  * The only place that knows the drivers' names; each is loaded when it is asked for.
  */
 export async function open(url: string, options: OpenOptions = {}): Promise<Transport> {
@@ -17,8 +17,13 @@ export async function open(url: string, options: OpenOptions = {}): Promise<Tran
   switch (scheme) {
     case 'embedded:':
       return openEmbedded(url, options)
+    case 'kafka:':
+      return (await import('./kafka/kafka.ts')).openKafka(url, options)
     default:
-      throw new WeftError('INVALID', `"${url}" is not a transport's URL: expected embedded:DIRECTORY`)
+      throw new WeftError(
+        'INVALID',
+        `"${url}" is not a transport's URL: expected embedded:DIRECTORY or kafka://HOST:PORT`,
+      )
   }
 }
 

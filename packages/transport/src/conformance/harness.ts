@@ -22,6 +22,11 @@ export interface Cluster extends AsyncDisposable {
   /** From now on nothing can be made durable for clients of this process, until healed. */
   failStorage(): Promise<void>
   healStorage(): Promise<void>
+  /**
+   * The shortest retention that lets a case see its messages, in milliseconds: a broker cleans up whenever it likes, so
+   * its messages must live a while. Default 50.
+   */
+  readonly shortRetentionMs?: number
   /** Resolves when whatever the topic's retention and clean-up allow to be gone is gone. */
   expire(topic: Topic): Promise<void>
 }

@@ -2,14 +2,17 @@ import { expect } from 'vitest'
 import { bytes, header } from '../message.ts'
 import type { Guarantees, Position, Received } from '../transport.ts'
 import type { Cases } from './fixture.ts'
+import type { Cluster } from './harness.ts'
 import { bodyOf, contents, isMark, keyOf, message, numbered, settled, take, until, within } from './observe.ts'
 
 /** What may go, what must stay, and that nobody is led past what is gone without being told. */
 export function retention(test: Cases, guarantees: Guarantees) {
   /** A topic whose first messages are gone by their age; the clock is waited for, not the log. */
-  const aged = { partitions: 1, retentionMs: 50 }
-  const older = (appended: number) =>
-    until('the messages are old enough', () => Date.now() > appended + aged.retentionMs)
+  const agedOf = ({ shortRetentionMs: retentionMs = 50 }: Cluster) => ({ partitions: 1, retentionMs })
+  const older = (cluster: Cluster) => {
+    const old = Date.now() + agedOf(cluster).retentionMs
+    return until('the messages are old enough', () => Date.now() > old)
+  }
 
   test('keeps what is young and drops what is old', async ({ cluster, transport, create }) => {
     const topic = await create({ partitions: 1, retentionMs: 3_600_000 })
@@ -17,9 +20,9 @@ export function retention(test: Cases, guarantees: Guarantees) {
     await cluster.expire(topic)
     expect(await contents(transport, topic)).toHaveLength(20)
 
-    const short = await create(aged)
+    const short = await create(agedOf(cluster))
     await transport.append(short, numbered(20))
-    await older(Date.now())
+    await older(cluster)
     await cluster.expire(short)
     const { first, end } = await transport.admin.describe(short)
     expect(first).toEqual(end)
@@ -52,10 +55,10 @@ export function retention(test: Cases, guarantees: Guarantees) {
   })
 
   test('says POSITION_GONE instead of leaving out what is gone', async ({ cluster, transport, create, fresh }) => {
-    const topic = await create(aged)
+    const topic = await create(agedOf(cluster))
     const positions = await transport.append(topic, numbered(20))
     const stored = JSON.parse(JSON.stringify(positions[9]))
-    await older(Date.now())
+    await older(cluster)
     await cluster.expire(topic)
     await transport.append(topic, numbered(3, 3, 20))
     const from = { after: [stored] }
@@ -77,7 +80,7 @@ export function retention(test: Cases, guarantees: Guarantees) {
   })
 
   test('says POSITION_GONE to a reader that retention has overtaken', async ({ cluster, transport, create }) => {
-    const topic = await create(aged)
+    const topic = await create(agedOf(cluster))
     const value = new Uint8Array(16_384)
     const sent = (from: number, count: number) =>
       numbered(count, 1, from).map(each => ({ ...each, headers: [header('n', bodyOf(each))], value }))
@@ -88,7 +91,7 @@ export function retention(test: Cases, guarantees: Guarantees) {
       for (const each of batch) expect(Number(Buffer.from(each.headers?.[0]?.[1] ?? []).toString())).toBe(++last)
     }
     follow((await reading.next()).value)
-    await older(Date.now())
+    await older(cluster)
     await cluster.expire(topic)
     await transport.append(topic, sent(200, 5))
     // What was fetched ahead may still come; then the gap is told, not jumped.
@@ -104,14 +107,14 @@ export function retention(test: Cases, guarantees: Guarantees) {
     create,
     fresh,
   }) => {
-    const [topic, group, handled] = [await create(aged), fresh('group'), [] as string[]]
+    const [topic, group, handled] = [await create(agedOf(cluster)), fresh('group'), [] as string[]]
     await transport.append(topic, numbered(10))
     {
       await using _ = await transport.subscribe(topic, { group }, () => {})
       await settled(transport, group)
     }
     await transport.append(topic, numbered(10, 10, 10))
-    await older(Date.now())
+    await older(cluster)
     await cluster.expire(topic)
     await transport.append(topic, numbered(10, 10, 20))
     await using running = await transport.subscribe(topic, { group }, each => void handled.push(bodyOf(each)))

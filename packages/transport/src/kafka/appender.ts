@@ -1,0 +1,302 @@
+import { pause } from '../backoff.ts'
+import { partitionOf } from '../partitioner.ts'
+import { type AppendOptions, type Message, WeftError } from '../transport.ts'
+import { type Cluster, nameOf } from './cluster.ts'
+import {
+  type Batch,
+  type Broker,
+  type Compression,
+  KafkaError,
+  type KafkaRecord,
+  type Place,
+  type Producer,
+} from './driver.ts'
+import { isFencing, passes, persist, weftError } from './errors.ts'
+import { titleOf } from './names.ts'
+import { MAX_MESSAGE_BYTES, recordOf } from './record.ts'
+import type { TopicEntry } from './topics.ts'
+
+/** Bytes of one partition in a request, about: Kafka's own default for a topic is little more. One larger message goes alone. */
+const BATCH_BYTES = 900_000
+const REQUEST_BYTES = 8_000_000
+/** What Kafka writes around a record, about. */
+const OVERHEAD = 48
+
+export interface Part extends Place {
+  readonly records: readonly KafkaRecord[]
+  /** Where each of them stood among the messages. */
+  readonly places: readonly number[]
+  readonly bytes: number
+}
+
+let keyless = 0
+
+/** Messages by partition. TOO_LARGE or INVALID if one cannot be appended, and then none is. */
+export function partsOf(
+  { topic, name, partitions }: TopicEntry,
+  messages: readonly Message[],
+  { partition, maxBytes = MAX_MESSAGE_BYTES }: AppendOptions & { maxBytes?: number } = {},
+): Part[] {
+  const title = titleOf(topic)
+  if (partition !== undefined && !(Number.isInteger(partition) && partition >= 0 && partition < partitions))
+    throw new WeftError('INVALID', `"${title}" has partitions 0 to ${partitions - 1}, not ${partition}`)
+  const parts = new Map<number, { records: KafkaRecord[]; places: number[]; bytes: number }>()
+  const sticky = keyless++ % partitions
+  messages.forEach((message, place) => {
+    const { record, bytes } = recordOf(message, title, maxBytes)
+    const to = partition ?? (message.key === undefined ? sticky : partitionOf(message.key, partitions))
+    let part = parts.get(to)
+    if (!part) {
+      part = { records: [], places: [], bytes: 0 }
+      parts.set(to, part)
+    }
+    part.records.push(record)
+    part.places.push(place)
+    part.bytes += bytes + OVERHEAD
+  })
+  return [...parts].map(([to, part]) => ({ topic: name, partition: to, ...part }))
+}
+
+/** Records in pieces that each fit into a batch. */
+export function* pieces(records: readonly KafkaRecord[], most = BATCH_BYTES): Generator<readonly KafkaRecord[]> {
+  let [start, size] = [0, 0]
+  for (const [i, { key, value, headers }] of records.entries()) {
+    const bytes = headers.reduce(
+      (sum, [n, v]) => sum + n.length + v.length,
+      OVERHEAD + (key?.length ?? 0) + (value?.length ?? 0),
+    )
+    if (size > 0 && size + bytes > most) {
+      yield records.slice(start, i)
+      ;[start, size] = [i, 0]
+    }
+    size += bytes
+  }
+  if (start < records.length) yield records.slice(start)
+}
+
+interface Item {
+  readonly records: readonly KafkaRecord[]
+  readonly bytes: number
+  readonly since: number
+  readonly resolve: (offset: bigint) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** A partition's line: one batch at a time is under way, so that order and sequence numbers hold whatever fails. */
+interface Line extends Place {
+  readonly items: Item[]
+  busy: boolean
+}
+
+interface Flight {
+  readonly line: Line
+  readonly items: readonly Item[]
+  readonly batch: Batch
+  tries: number
+}
+
+/** A producer id and how far each partition is counted under it; given up as a whole when an outcome stays unknown. */
+interface Identity {
+  readonly producer: Promise<Producer>
+  readonly sequences: Map<string, number>
+}
+
+/** The idempotent producer behind `append`: what comes while a request is under way goes together in the next. */
+export class Appender {
+  readonly #cluster: Cluster
+  readonly #compression: Compression
+  readonly #lines = new Map<string, Line>()
+  readonly #ready = new Set<Line>()
+  readonly #closed = new AbortController()
+  readonly #running = new Set<Promise<void>>()
+  #identity: Identity | undefined
+  #scheduled = false
+
+  constructor(cluster: Cluster, compression: Compression) {
+    this.#cluster = cluster
+    this.#compression = compression
+  }
+
+  /** Resolves with the offset of each record when it is durable. */
+  async append(part: Part): Promise<bigint[]> {
+    const name = nameOf(part)
+    let line = this.#lines.get(name)
+    if (!line) {
+      line = { topic: part.topic, partition: part.partition, items: [], busy: false }
+      this.#lines.set(name, line)
+    }
+    const waiting: Promise<bigint[]>[] = []
+    const whole = part.bytes <= BATCH_BYTES ? [part.records] : pieces(part.records)
+    for (const records of whole)
+      waiting.push(this.#enqueue(line, records, Math.ceil((part.bytes * records.length) / part.records.length)))
+    return (await Promise.all(waiting)).flat()
+  }
+
+  async #enqueue(line: Line, records: readonly KafkaRecord[], bytes: number): Promise<bigint[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<bigint>()
+    line.items.push({ records, bytes, since: performance.now(), resolve, reject })
+    this.#wake(line)
+    const first = await promise
+    return records.map((_, i) => first + BigInt(i))
+  }
+
+  #wake(line: Line): void {
+    if (line.busy || line.items.length === 0) return
+    this.#ready.add(line)
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      const running = this.#dispatch().finally(() => this.#running.delete(running))
+      this.#running.add(running)
+    })
+  }
+
+  /** Sends what is ready, a request per broker. */
+  async #dispatch(): Promise<void> {
+    const lines = [...this.#ready].filter(({ items }) => items.length > 0)
+    this.#ready.clear()
+    const identity = this.#identify()
+    const flights = lines.map(line => this.#take(line, identity))
+    await this.#send(flights, identity)
+  }
+
+  #identify(): Identity {
+    if (!this.#identity) {
+      const producer = persist(() => this.#cluster.control.initProducer(undefined, null, 60_000), {
+        forMs: this.#cluster.patienceMs,
+        signal: this.#closed.signal,
+      })
+      producer.catch(() => {})
+      this.#identity = { producer, sequences: new Map() }
+    }
+    return this.#identity
+  }
+
+  #take(line: Line, identity: Identity): Flight {
+    let [count, bytes] = [0, 0]
+    for (const item of line.items) {
+      if (count > 0 && bytes + item.bytes > BATCH_BYTES) break
+      bytes += item.bytes
+      count++
+    }
+    const items = line.items.splice(0, count)
+    const records = items.length === 1 ? (items[0] as Item).records : items.flatMap(item => item.records)
+    line.busy = true
+    const { topic, partition } = line
+    const name = nameOf(line)
+    const sequence = identity.sequences.get(name) ?? 0
+    // Sequence numbers have 31 bits and go round.
+    identity.sequences.set(name, (sequence + records.length) % 2 ** 31)
+    return { line, items, batch: { topic, partition, sequence, records }, tries: 0 }
+  }
+
+  async #send(flights: readonly Flight[], identity: Identity): Promise<void> {
+    const brokers = new Map<Broker, Flight[][]>()
+    for (const flight of flights) {
+      try {
+        const leader = await this.#cluster.leader(flight.batch)
+        const requests = brokers.get(leader) ?? [[]]
+        brokers.set(leader, requests)
+        const last = requests.at(-1) as Flight[]
+        const size = last
+          .concat(flight)
+          .reduce((sum, { items }) => sum + items.reduce((all, { bytes }) => all + bytes, 0), 0)
+        if (last.length > 0 && size > REQUEST_BYTES) requests.push([flight])
+        else last.push(flight)
+      } catch (error) {
+        this.#settle(flight, identity, error)
+      }
+    }
+    await Promise.all(
+      [...brokers].flatMap(([broker, requests]) => requests.map(some => this.#request(broker, some, identity))),
+    )
+  }
+
+  async #request(broker: Broker, flights: readonly Flight[], identity: Identity): Promise<void> {
+    const outcomes = new Map<string, { offset: bigint } | { error: unknown }>()
+    let failure: unknown
+    try {
+      const produced = await this.#cluster.data.produce(broker, {
+        producer: await identity.producer,
+        batches: flights.map(({ batch }) => batch),
+        compression: this.#compression,
+        timeoutMs: Math.max(1_000, this.#cluster.patienceMs),
+      })
+      for (const { error, message, ...each } of produced)
+        outcomes.set(
+          nameOf(each),
+          error === undefined || error === 'DUPLICATE_SEQUENCE_NUMBER'
+            ? each
+            : { error: new KafkaError(error, `appending to ${nameOf(each)}: ${message ?? error}`) },
+        )
+    } catch (error) {
+      failure = error
+    }
+    for (const flight of flights) {
+      const outcome = outcomes.get(nameOf(flight.batch)) ?? { error: failure }
+      if ('offset' in outcome) this.#succeed(flight, outcome.offset)
+      else this.#settle(flight, identity, outcome.error)
+    }
+  }
+
+  #succeed({ line, items }: Flight, first: bigint): void {
+    let offset = first
+    for (const { records, resolve } of items) {
+      resolve(offset)
+      offset += BigInt(records.length)
+    }
+    this.#free(line)
+  }
+
+  /** A batch that was not taken: tried again while that may help, else its messages' appends reject. */
+  #settle(flight: Flight, identity: Identity, error: unknown): void {
+    const code = error instanceof KafkaError ? error.code : ''
+    const late = performance.now() - (flight.items[0] as Item).since > this.#cluster.patienceMs
+    if (code === 'NOT_LEADER_OR_FOLLOWER' || code === 'UNKNOWN_TOPIC_OR_PARTITION' || code === 'NETWORK')
+      this.#cluster.forget(flight.batch.topic)
+    flight.tries++
+    const forgotten = code === 'UNKNOWN_PRODUCER_ID' || code === 'OUT_OF_ORDER_SEQUENCE_NUMBER' || isFencing(error)
+    if (forgotten && flight.tries === 1 && !this.#closed.signal.aborted) {
+      // The broker has lost count and took nothing: the same records under a new count.
+      this.#renounce(identity)
+      flight.line.items.unshift(...flight.items)
+      this.#free(flight.line)
+      return
+    }
+    if (passes(code) && !late && !this.#closed.signal.aborted) {
+      const again = (async () => {
+        await pause(Math.min(500, 10 * 2 ** flight.tries), this.#closed.signal)
+        await this.#send([flight], identity)
+      })().finally(() => this.#running.delete(again))
+      this.#running.add(again)
+      return
+    }
+    // Whether the broker has it stays open, and so does the partition's count.
+    this.#renounce(identity)
+    const reason = forgotten
+      ? new WeftError('UNAVAILABLE', 'Kafka lost count of a batch: whether it is there is unknown', { cause: error })
+      : weftError(error)
+    for (const { reject } of flight.items) reject(this.#closed.signal.aborted ? closed() : reason)
+    this.#free(flight.line)
+  }
+
+  #renounce(identity: Identity): void {
+    if (this.#identity === identity) this.#identity = undefined
+  }
+
+  #free(line: Line): void {
+    line.busy = false
+    if (this.#closed.signal.aborted) for (const { reject } of line.items.splice(0)) reject(closed())
+    this.#wake(line)
+  }
+
+  /** What waits is rejected, what is under way gets its answer. */
+  async close(): Promise<void> {
+    this.#closed.abort()
+    for (const line of this.#lines.values()) for (const { reject } of line.items.splice(0)) reject(closed())
+    while (this.#running.size > 0) await Promise.all(this.#running)
+  }
+}
+
+const closed = () => new WeftError('CLOSED', 'the transport was closed')

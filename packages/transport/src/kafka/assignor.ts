@@ -1,0 +1,60 @@
+/** A member as the leader of its group sees it. */
+export interface Candidate {
+  readonly id: string
+  /** Members share partitions with those that read the same topics. */
+  readonly topics: readonly string[]
+  readonly partitions: number
+  /** What it has, and keeps until it is told to give it up. */
+  readonly owned: readonly number[]
+  readonly exclusive: boolean
+  /** Milliseconds since the epoch: among exclusive members the first one stays. */
+  readonly since: number
+}
+
+export interface Share {
+  /** To be had from now on. What another still holds is not among them: it comes when that one has let go of it. */
+  readonly partitions: readonly number[]
+  /** An exclusive member that is one too many. */
+  readonly refused: boolean
+}
+
+/**
+ * Who gets what: as even as it can be, and nobody gives up more than that takes. Partition n of all the topics of a
+ * member goes to one owner.
+ */
+export function assign(candidates: readonly Candidate[]): Map<string, Share> {
+  const shares = new Map<string, Share>()
+  for (const members of Map.groupBy(candidates, ({ topics }) => JSON.stringify(topics.toSorted())).values()) {
+    const exclusive = members.some(member => member.exclusive)
+    const eligible = exclusive ? [incumbent(members)] : members
+    for (const [id, partitions] of spread(eligible)) shares.set(id, { partitions, refused: false })
+    for (const { id } of members) if (!shares.has(id)) shares.set(id, { partitions: [], refused: exclusive })
+  }
+  return shares
+}
+
+const incumbent = (members: readonly Candidate[]): Candidate =>
+  members.toSorted(
+    (a, b) => Math.sign(b.owned.length) - Math.sign(a.owned.length) || a.since - b.since || (a.id < b.id ? -1 : 1),
+  )[0] as Candidate
+
+function spread(members: readonly Candidate[]): Map<string, number[]> {
+  const count = Math.max(...members.map(({ partitions }) => partitions))
+  const holders = new Map<number, string>()
+  for (const { id, owned } of members)
+    for (const partition of owned) if (partition < count && !holders.has(partition)) holders.set(partition, id)
+  const held = (id: string) => [...holders].filter(([, holder]) => holder === id).map(([partition]) => partition)
+  const ordered = members
+    .map(({ id }) => ({ id, kept: held(id).sort((a, b) => a - b) }))
+    .sort((a, b) => b.kept.length - a.kept.length || (a.id < b.id ? -1 : 1))
+  const [least, more] = [Math.floor(count / members.length), count % members.length]
+  const wanted = ordered.map(({ id, kept }, i) => ({ id, quota: least + (i < more ? 1 : 0), kept }))
+  const stay = new Map(wanted.map(({ id, kept, quota }) => [id, kept.slice(0, quota)]))
+  const staying = new Set([...stay.values()].flat())
+  const free = Array.from({ length: count }, (_, i) => i).filter(partition => !staying.has(partition))
+  for (const { id, quota } of wanted) {
+    const own = stay.get(id) as number[]
+    for (const partition of free.splice(0, quota - own.length)) if (!holders.has(partition)) own.push(partition)
+  }
+  return stay
+}

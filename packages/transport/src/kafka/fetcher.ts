@@ -1,0 +1,222 @@
+import { pause } from '../backoff.ts'
+import type { Received, Topic } from '../transport.ts'
+import { Bell } from './bell.ts'
+import { type Cluster, nameOf } from './cluster.ts'
+import { committed } from './committed.ts'
+import { type Broker, type Fetched, KafkaError, type Lane, type Place } from './driver.ts'
+import { isPassing, passes } from './errors.ts'
+import { receivedOf } from './record.ts'
+
+/** How long a broker holds a fetch that has nothing, in milliseconds: also how late a partition is asked for again at most. */
+const WAIT_MS = 100
+
+/** What a fetch brought of a partition: maybe no message at all, only a place further on, behind what nobody is to see. */
+export interface Chunk {
+  readonly messages: readonly Received[]
+  readonly next: bigint
+}
+
+/** A partition that is being fetched, ahead of whoever takes from it. */
+export class Tap implements Place {
+  readonly topic: string
+  readonly partition: number
+  readonly source: Topic
+  offset: bigint
+  buffered = 0
+  /** OFFSET_OUT_OF_RANGE, or what else does not pass. */
+  failure: KafkaError | undefined
+  readonly #chunks: { chunk: Chunk; bytes: number }[] = []
+  readonly #taken: () => void
+  /** Rings when there may be something to take. */
+  readonly #bell: Bell
+
+  constructor(place: Place, source: Topic, offset: bigint, bell: Bell, taken: () => void) {
+    this.topic = place.topic
+    this.partition = place.partition
+    this.source = source
+    this.offset = offset
+    this.#bell = bell
+    this.#taken = taken
+  }
+
+  put(chunk: Chunk, bytes: number): void {
+    this.offset = chunk.next
+    this.buffered += bytes
+    this.#chunks.push({ chunk, bytes })
+    this.#bell.ring()
+  }
+
+  fail(failure: KafkaError): void {
+    this.failure = failure
+    this.#bell.ring()
+  }
+
+  get waiting(): number {
+    return this.#chunks.length
+  }
+
+  /** The next chunk, if it is there. Throws what made fetching impossible, after all that came before it. */
+  take(): Chunk | undefined {
+    const first = this.#chunks.shift()
+    if (!first) {
+      if (this.failure) throw this.failure
+      return undefined
+    }
+    this.buffered -= first.bytes
+    this.#taken()
+    return first.chunk
+  }
+
+  /** Goes on elsewhere, after a failure. */
+  seek(offset: bigint): void {
+    this.offset = offset
+    this.failure = undefined
+    this.#taken()
+  }
+}
+
+/** Fetches partitions over connections of its own, one request at a time for each broker, never more than `maxBytes` ahead. */
+export class Fetcher implements AsyncDisposable {
+  readonly #cluster: Cluster
+  readonly #lane: Lane
+  readonly #maxBytes: number
+  readonly #taps = new Set<Tap>()
+  readonly #closed = new AbortController()
+  readonly #loops = new Map<number, Promise<void>>()
+  readonly #bell = new Bell()
+  #placing = false
+
+  constructor(cluster: Cluster, maxBytes: number) {
+    this.#cluster = cluster
+    this.#lane = cluster.driver.lane()
+    this.#maxBytes = maxBytes
+  }
+
+  /** `bell` rings when there may be something to take. */
+  add(place: Place, source: Topic, offset: bigint, bell: Bell): Tap {
+    const tap = new Tap(place, source, offset, bell, () => this.#bell.ring())
+    this.#taps.add(tap)
+    this.#bell.ring()
+    void this.#place()
+    return tap
+  }
+
+  remove(tap: Tap): void {
+    this.#taps.delete(tap)
+  }
+
+  /** Sees to it that each broker which leads one of the partitions has a loop. */
+  async #place(): Promise<void> {
+    if (this.#placing) return
+    this.#placing = true
+    try {
+      for (const tap of [...this.#taps]) {
+        for (;;) {
+          if (this.#closed.signal.aborted || !this.#taps.has(tap)) break
+          try {
+            const broker = await this.#cluster.leader(tap)
+            if (!this.#loops.has(broker.id)) this.#loops.set(broker.id, this.#loop(broker))
+            break
+          } catch {
+            await pause(50, this.#closed.signal)
+          }
+        }
+      }
+    } finally {
+      this.#placing = false
+    }
+  }
+
+  async #loop(broker: Broker): Promise<void> {
+    const { signal } = this.#closed
+    let failures = 0
+    while (!signal.aborted) {
+      const { rings } = this.#bell
+      const taps = await this.#wanted(broker)
+      if (taps.length === 0) {
+        // A partition may come to this broker meanwhile.
+        await this.#bell.after(rings, 10 * WAIT_MS)
+        continue
+      }
+      try {
+        await this.#fetch(broker, taps)
+        failures = 0
+      } catch (error) {
+        if (signal.aborted) return
+        if (!isPassing(error)) {
+          const failure = error instanceof KafkaError ? error : new KafkaError('UNREADABLE', String(error), error)
+          for (const tap of taps) tap.fail(failure)
+          continue
+        }
+        for (const { topic } of taps) this.#cluster.forget(topic)
+        await pause(Math.min(1_000, 20 * 2 ** failures++), signal)
+      }
+    }
+  }
+
+  async #wanted(broker: Broker): Promise<Tap[]> {
+    const wanted: Tap[] = []
+    for (const tap of this.#taps) {
+      if (tap.failure || tap.buffered >= this.#maxBytes / 2 / this.#taps.size) continue
+      const leader = await this.#cluster.leader(tap).catch(() => undefined)
+      if (leader?.id === broker.id) wanted.push(tap)
+      else if (leader && !this.#loops.has(leader.id)) void this.#place()
+    }
+    return wanted
+  }
+
+  async #fetch(broker: Broker, taps: readonly Tap[]): Promise<void> {
+    const half = Math.max(1, Math.floor(this.#maxBytes / 2))
+    const fetched = await this.#lane.fetch(broker, {
+      // Whoever comes first gets most of a request, so they take turns.
+      places: rotated(taps).map(({ topic, partition, offset }) => ({
+        topic,
+        partition,
+        offset,
+        maxBytes: Math.max(1, Math.floor(half / taps.length)),
+      })),
+      maxWaitMs: WAIT_MS,
+      maxBytes: half,
+    })
+    const byName = new Map(taps.map(tap => [nameOf(tap), tap]))
+    for (const each of fetched) {
+      const tap = byName.get(nameOf(each))
+      if (!tap || !this.#taps.has(tap)) continue
+      if (each.error === undefined) take(tap, each)
+      else if (each.error !== 'OFFSET_OUT_OF_RANGE' && passes(each.error)) {
+        this.#cluster.forget(tap.topic)
+        void this.#place()
+      } else tap.fail(new KafkaError(each.error, `reading ${nameOf(tap)} from ${tap.offset}: ${each.error}`))
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed.abort()
+    this.#bell.ring()
+    await this.#lane[Symbol.asyncDispose]()
+    await Promise.all(this.#loops.values())
+  }
+}
+
+function take(tap: Tap, fetched: Fetched): void {
+  const from = tap.offset
+  const { batches, next } = committed(fetched, from)
+  if (next === from) return
+  let bytes = 0
+  const messages: Received[] = []
+  for (const batch of batches)
+    for (const record of batch.records) {
+      // A batch is sent whole, also what lies before the place that was asked for.
+      if (record.offset < from) continue
+      messages.push(receivedOf(tap.source, tap.partition, record, batch.appendedAt))
+      bytes += 100 + (record.key?.length ?? 0) + (record.value?.length ?? 0)
+    }
+  tap.put({ messages, next }, bytes)
+}
+
+let turn = 0
+
+function rotated<T>(items: readonly T[]): T[] {
+  const first = turn++ % items.length
+  return [...items.slice(first), ...items.slice(0, first)]
+}

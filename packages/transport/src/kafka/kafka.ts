@@ -1,0 +1,280 @@
+import { deadLettersOf } from '../dead-letters.ts'
+import type { OpenOptions } from '../open.ts'
+import {
+  type Admin,
+  type AppendOptions,
+  type From,
+  type Guarantees,
+  type Handle,
+  type Message,
+  type Position,
+  type Process,
+  type ReadOptions,
+  type Received,
+  type Running,
+  type SubscribeOptions,
+  type Topic,
+  type TransactOptions,
+  type Transport,
+  WeftError,
+  type Writer,
+} from '../transport.ts'
+import { Appender, partsOf } from './appender.ts'
+import { Cluster, translated } from './cluster.ts'
+import type { Compression } from './driver.ts'
+import { groupLags } from './lags.ts'
+import { LocalState } from './local-state.ts'
+import { platformatic } from './platformatic/platformatic.ts'
+import { before, offsetsAt, partitionsOf, read, startsOf } from './reader.ts'
+import { MAX_MESSAGE_BYTES, offsetAt, positionAt } from './record.ts'
+import { type Sessions, subscribe } from './running.ts'
+import { type TopicEntry, Topics } from './topics.ts'
+import { type Transactions, transact } from './transact.ts'
+import { KafkaWriter } from './writer.ts'
+
+interface Settings {
+  readonly brokers: readonly { readonly host: string; readonly port: number }[]
+  readonly sessionMs: number
+  readonly patienceMs: number
+  readonly transactionMs: number
+  readonly compression: Compression
+  readonly state: string | undefined
+}
+
+/**
+ * `kafka://HOST:PORT,HOST:PORT?sessionMs=10000&patienceMs=10000&transactionMs=60000&compression=none&state=DIRECTORY`.
+ * `patienceMs`: how long what passes by itself is tried again before it is an outage. `state`: where the local copies of
+ * the state of `transact` are kept; by default in a temporary directory, and so restored anew by each process.
+ */
+export async function openKafka(url: string, { tenant, clientId }: OpenOptions = {}): Promise<Transport> {
+  const settings = parse(url)
+  const name = clientId ?? `weft-${process.pid}`
+  const driver = platformatic({ brokers: settings.brokers, clientId: name, timeoutMs: settings.patienceMs + 5_000 })
+  const cluster = await Cluster.open(driver, settings.patienceMs)
+  return new Kafka(cluster, tenant, settings)
+}
+
+function parse(url: string): Settings {
+  const [authority = '', query = ''] = url.slice('kafka:'.length).replace(/^\/\//, '').split('?', 2)
+  const brokers = authority
+    .replace(/\/$/, '')
+    .split(',')
+    .map(each => brokerOf(each, url))
+  const parameters = new URLSearchParams(query)
+  const take = (name: string) => {
+    const given = parameters.get(name)
+    parameters.delete(name)
+    return given ?? undefined
+  }
+  const number = (name: string, otherwise: number, least: number) => {
+    const given = take(name)
+    if (given === undefined) return otherwise
+    const value = Number(given)
+    if (!(Number.isInteger(value) && value >= least))
+      throw new WeftError('INVALID', `"${url}": ${name} must be a whole number from ${least} on, not "${given}"`)
+    return value
+  }
+  const settings = {
+    brokers,
+    sessionMs: number('sessionMs', 10_000, 100),
+    patienceMs: number('patienceMs', 10_000, 0),
+    transactionMs: number('transactionMs', 60_000, 1_000),
+    compression: (take('compression') ?? 'none') as Compression,
+    state: take('state'),
+  }
+  if (!COMPRESSIONS.includes(settings.compression))
+    throw new WeftError('INVALID', `"${url}": compression must be one of ${COMPRESSIONS.join(', ')}`)
+  const unknown = [...parameters.keys()]
+  if (unknown.length > 0)
+    throw new WeftError(
+      'INVALID',
+      `"${url}" has unknown parameters (${unknown.join(', ')}): ${Object.keys(settings).slice(1).join(', ')} are known`,
+    )
+  return settings
+}
+
+const COMPRESSIONS: readonly Compression[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
+
+function brokerOf(text: string, url: string): { host: string; port: number } {
+  const [, host = '', port = '9092'] = /^(\[[0-9a-f:]+\]|[^:]+)(?::(\d+))?$/i.exec(text) ?? []
+  if (host === '' || Number(port) > 65_535)
+    throw new WeftError(
+      'INVALID',
+      `"${url}" names no broker: expected kafka://HOST:PORT, several with commas between them`,
+    )
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
+}
+
+class Kafka implements Transport {
+  readonly cluster: string
+  readonly admin: Admin
+  readonly guarantees: Guarantees = {
+    durable: true,
+    exactlyOnce: true,
+    appendOnce: true,
+    keyShared: true,
+    compaction: true,
+    tenants: 'convention',
+    maxMessageBytes: MAX_MESSAGE_BYTES,
+  }
+  readonly #cluster: Cluster
+  readonly #topics: Topics
+  readonly #appender: Appender
+  readonly #settings: Settings
+  #state: LocalState | undefined
+  readonly #members = new Set<AsyncDisposable>()
+  readonly #closed = new AbortController()
+  #closing: Promise<void> | undefined
+
+  constructor(cluster: Cluster, tenant: string | undefined, settings: Settings) {
+    this.#cluster = cluster
+    this.#topics = new Topics(cluster, tenant)
+    this.#appender = new Appender(cluster, settings.compression)
+    this.#settings = settings
+    this.cluster = cluster.id
+    this.admin = {
+      ensure: async specs => translated(this.#open().ensure(specs)),
+      topics: async () => translated(this.#open().all()),
+      describe: async topic => translated(this.#describe(topic)),
+      positions: async (topic, from) => translated(this.#positions(topic, from)),
+      groups: async () => translated(groupLags(this.#cluster, await this.#open().names())),
+    }
+  }
+
+  async append(topic: Topic, messages: readonly Message[], options?: AppendOptions): Promise<readonly Position[]> {
+    const topics = this.#open()
+    const entry = topics.known(topic) ?? (await translated(topics.resolve(topic)))
+    this.#open()
+    const positions = new Array<Position>(messages.length)
+    await Promise.all(
+      partsOf(entry, messages, options).map(async part => {
+        const offsets = await this.#appender.append(part)
+        for (const [i, place] of part.places.entries())
+          positions[place] = positionAt(part.partition, offsets[i] as bigint)
+      }),
+    )
+    return positions
+  }
+
+  read(topic: Topic, options: ReadOptions): AsyncIterable<readonly Received[]> {
+    return read(this.#cluster, async () => this.#open().resolve(topic), options, this.#closed.signal)
+  }
+
+  async subscribe(topic: Topic, options: SubscribeOptions, handle: Handle): Promise<Running> {
+    const entry = await translated(this.#open().resolve(topic))
+    checkGroup(options.group)
+    const { maxUnacked } = options
+    if (maxUnacked !== undefined && !(maxUnacked >= 1))
+      throw new WeftError('INVALID', `maxUnacked must be a number from 1 on, not ${maxUnacked}`)
+    const deadLetters = await this.#deadLetters(entry, options.deadLetters)
+    return this.#keep(
+      await subscribe(
+        this.#cluster,
+        this.#appender,
+        entry,
+        deadLetters,
+        this.#topics.own(options.group),
+        options,
+        this.#sessions,
+        handle,
+      ),
+    )
+  }
+
+  async #deadLetters({ topic, partitions }: TopicEntry, asked: Topic | undefined): Promise<TopicEntry> {
+    const target = asked ?? deadLettersOf(topic)
+    await translated(this.#topics.ensure([{ topic: target, partitions }]))
+    return translated(this.#topics.resolve(target))
+  }
+
+  get #sessions(): Sessions {
+    const { sessionMs } = this.#settings
+    return { sessionMs, rebalanceMs: Math.max(30_000, 3 * sessionMs) }
+  }
+
+  /** A member that came when the transport was already closed leaves at once. */
+  async #keep(running: Running): Promise<Running> {
+    this.#members.add(running)
+    const forget = () => this.#members.delete(running)
+    running.done.then(forget, forget)
+    if (this.#closed.signal.aborted) await running[Symbol.asyncDispose]()
+    return running
+  }
+
+  async transact(topics: readonly Topic[], options: TransactOptions, process: Process): Promise<Running> {
+    for (const topic of topics) this.#open().allow(topic)
+    const inputs = await translated(Promise.all(topics.map(topic => this.#open().resolve(topic))))
+    checkGroup(options.group)
+    if (new Set(inputs.map(({ partitions }) => partitions)).size !== 1)
+      throw new WeftError(
+        'INVALID',
+        inputs.length === 0
+          ? 'transact needs at least one topic'
+          : `topics of one transact have equally many partitions, not ${inputs.map(({ topic, partitions }) => `${topic.name}: ${partitions}`).join(', ')}`,
+      )
+    const deadLetters = await Promise.all(inputs.map(entry => this.#deadLetters(entry, options.deadLetters)))
+    this.#state ??= new LocalState(this.#settings.state)
+    return this.#keep(
+      await transact(
+        this.#cluster,
+        this.#topics,
+        this.#state,
+        inputs,
+        deadLetters,
+        this.#topics.own(options.group),
+        options,
+        this.#sessions,
+        this.#transactions,
+        process,
+      ),
+    )
+  }
+
+  get #transactions(): Transactions {
+    return { timeoutMs: this.#settings.transactionMs, compression: this.#settings.compression }
+  }
+
+  async writer(name: string): Promise<Writer> {
+    const topics = this.#open()
+    return KafkaWriter.open(name, this.#cluster, topics, this.#transactions, this.#closed.signal)
+  }
+
+  compare(a: Position, b: Position): number {
+    return Number(offsetAt(a) - offsetAt(b))
+  }
+
+  async #describe(topic: Topic): ReturnType<Admin['describe']> {
+    const entry = await this.#open().resolve(topic)
+    const partitions = partitionsOf(entry)
+    const [first, end] = await Promise.all([-2n, -1n].map(time => offsetsAt(this.#cluster, entry, partitions, time)))
+    return { partitions: entry.partitions, first: before(first ?? []), end: before(end ?? []) }
+  }
+
+  async #positions(topic: Topic, from: From): Promise<readonly Position[]> {
+    const entry = await this.#open().resolve(topic)
+    return before(await startsOf(this.#cluster, entry, partitionsOf(entry), from))
+  }
+
+  #open(): Topics {
+    if (this.#closed.signal.aborted) throw new WeftError('CLOSED', 'the transport was closed')
+    return this.#topics
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#closed.abort()
+    await Promise.allSettled([...this.#members].map(member => member[Symbol.asyncDispose]()))
+    await this.#appender.close()
+    await this.#state?.close()
+    await this.#cluster[Symbol.asyncDispose]()
+  }
+}
+
+function checkGroup(group: string): void {
+  if (typeof group !== 'string' || group === '' || Buffer.byteLength(group) > 255)
+    throw new WeftError('INVALID', `a group's name has 1 to 255 bytes, not "${group}"`)
+}

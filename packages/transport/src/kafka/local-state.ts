@@ -1,0 +1,160 @@
+import { createHash } from 'node:crypto'
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { open, type RootDatabase } from 'lmdb'
+import { WeftError } from '../transport.ts'
+
+type Bytes = RootDatabase<Buffer, Buffer>
+
+/** A key's changes; undefined deletes. Keys as `stateKey` makes them, in latin1. */
+export type Changes = ReadonlyMap<string, Uint8Array | undefined>
+
+const opened = new Map<string, { readonly database: Bytes; users: number }>()
+
+/**
+ * Local copies of what changelogs say, each with the place in its changelog that it reflects: what is behind that place
+ * is all that has to be read when a partition comes. The changelog is the truth, so nothing here is ever synced to disk.
+ */
+export class LocalState {
+  readonly #database: Bytes
+  readonly #close: () => void
+
+  /** In a directory that outlives the process, or in a temporary one. */
+  constructor(directory: string | undefined) {
+    if (directory === undefined) {
+      const temporary = mkdtempSync(join(tmpdir(), 'weft-state-'))
+      this.#database = create(temporary)
+      this.#close = () => rmSync(temporary, { recursive: true, force: true })
+      return
+    }
+    mkdirSync(directory, { recursive: true })
+    const path = realpathSync(directory)
+    const shared = opened.get(path) ?? { database: create(fresh(path)), users: 0 }
+    opened.set(path, shared)
+    shared.users++
+    this.#database = shared.database
+    this.#close = () => {
+      if (--shared.users === 0) opened.delete(path)
+    }
+  }
+
+  partition(cluster: string, group: string, partition: number): PartitionState {
+    const name = createHash('sha256')
+      .update(JSON.stringify([cluster, group, partition]))
+      .digest()
+    return new PartitionState(this.#database, name.subarray(0, 12))
+  }
+
+  async close(): Promise<void> {
+    const alone = [...opened.values()].every(({ database, users }) => database !== this.#database || users <= 1)
+    this.#close()
+    if (alone) await this.#database.close()
+  }
+}
+
+/** Pages that were not written out when the machine went down are lost, so a store lives no longer than its boot. */
+function fresh(path: string): string {
+  const mark = join(path, 'boot')
+  const store = join(path, 'store')
+  const boot = bootOf()
+  let last: string | undefined
+  try {
+    last = readFileSync(mark, 'utf8')
+  } catch {}
+  if (boot === undefined || last !== boot) rmSync(store, { recursive: true, force: true })
+  writeFileSync(mark, boot ?? '')
+  mkdirSync(store, { recursive: true })
+  return store
+}
+
+/** Undefined where the system doesn't say. */
+function bootOf(): string | undefined {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+const create = (path: string): Bytes =>
+  open<Buffer, Buffer>({ path, encoding: 'binary', keyEncoding: 'binary', noSync: true, noMemInit: true })
+
+export const STATE_KEY_BYTES = 1_900
+
+/** A store's name and a key in it, as a changelog's records have them for key. Keys of a store sort by their bytes. */
+export function stateKey(store: string, key: Uint8Array): Buffer {
+  const name = Buffer.from(store)
+  if (name.length > 255 || 1 + name.length + key.length > STATE_KEY_BYTES)
+    throw new WeftError(
+      'TOO_LARGE',
+      `a state key and its store's name have ${name.length + key.length} bytes: at most ${STATE_KEY_BYTES - 1}, the name 255`,
+    )
+  return Buffer.concat([Uint8Array.of(name.length), name, key])
+}
+
+export interface Reflected {
+  /** Where the changelog goes on. */
+  readonly offset: bigint
+  /** Milliseconds since the epoch. */
+  readonly at: number
+}
+
+const [POSITION, ENTRY, BEHIND] = [Uint8Array.of(0), Uint8Array.of(1), Uint8Array.of(2)]
+
+export class PartitionState {
+  readonly #database: Bytes
+  readonly #name: Uint8Array
+
+  constructor(database: Bytes, name: Uint8Array) {
+    this.#database = database
+    this.#name = name
+  }
+
+  #key(...parts: readonly Uint8Array[]): Buffer {
+    return Buffer.concat([this.#name, ...parts])
+  }
+
+  get reflected(): Reflected | undefined {
+    const bytes = this.#database.get(this.#key(POSITION))
+    return bytes && { offset: bytes.readBigInt64BE(0), at: bytes.readDoubleBE(8) }
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    return this.#database.get(this.#key(ENTRY, key))
+  }
+
+  *range(from: Uint8Array, to: Uint8Array): Generator<readonly [key: Buffer, value: Uint8Array]> {
+    const prefix = this.#name.length + 1
+    for (const { key, value } of this.#database.getRange({
+      start: this.#key(ENTRY, from),
+      end: this.#key(ENTRY, to),
+    }))
+      yield [key.subarray(prefix), value]
+  }
+
+  /** Takes changes over, up to `offset` of the changelog. False, and nothing done, if another has moved it from `expected`. */
+  apply(changes: Changes, offset: bigint, expected: bigint | undefined): boolean {
+    return this.#database.transactionSync(() => {
+      if (this.reflected?.offset !== expected) return false
+      for (const [key, value] of changes) {
+        const at = this.#key(ENTRY, Buffer.from(key, 'latin1'))
+        if (value === undefined) this.#database.removeSync(at)
+        else this.#database.putSync(at, Buffer.from(value))
+      }
+      const position = Buffer.allocUnsafe(16)
+      position.writeBigInt64BE(offset, 0)
+      position.writeDoubleBE(Date.now(), 8)
+      this.#database.putSync(this.#key(POSITION), position)
+      return true
+    })
+  }
+
+  /** Forgets everything: it will be read anew. */
+  clear(): void {
+    this.#database.transactionSync(() => {
+      const keys = [...this.#database.getKeys({ start: this.#key(POSITION), end: this.#key(BEHIND) })]
+      for (const key of keys) this.#database.removeSync(key)
+    })
+  }
+}

@@ -1,0 +1,187 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { DEAD_LETTER_BYTES } from '../dead-letters.ts'
+import { type Topic, type TopicSpec, WeftError } from '../transport.ts'
+import { type Cluster, notFound } from './cluster.ts'
+import { type Configs, KafkaError, type NewTopic } from './driver.ts'
+import { persist } from './errors.ts'
+import { isOwn, nameOfOwn, nameOfTopic, titleOf, topicOfName } from './names.ts'
+import { MAX_MESSAGE_BYTES } from './record.ts'
+
+/** A topic as Kafka knows it. */
+export interface TopicEntry {
+  readonly topic: Topic
+  readonly name: string
+  readonly partitions: number
+}
+
+const MEBIBYTE = 1024 * 1024
+const SHOWN = ['retention.ms', 'retention.bytes', 'cleanup.policy'] as const
+
+/** The cluster's topics as one tenant sees them; without a tenant all. */
+export class Topics {
+  readonly #cluster: Cluster
+  readonly #tenant: string | undefined
+
+  constructor(cluster: Cluster, tenant: string | undefined) {
+    this.#cluster = cluster
+    this.#tenant = tenant
+  }
+
+  /** DENIED if it is another tenant's. */
+  allow(topic: Topic): void {
+    if (this.#tenant !== undefined && topic.tenant !== this.#tenant)
+      throw new WeftError('DENIED', `topic "${titleOf(topic)}" does not belong to tenant "${this.#tenant}"`)
+  }
+
+  /** A group's or a writer's name, apart from those of other tenants. */
+  own(name: string): string {
+    return nameOfOwn(name, this.#tenant)
+  }
+
+  /** NOT_FOUND if it was not made. */
+  async resolve(topic: Topic): Promise<TopicEntry> {
+    this.allow(topic)
+    const name = nameOfTopic(topic)
+    const partitions = this.#cluster.known(name) ?? (await this.#cluster.partitions(name))
+    if (partitions === undefined) throw notFound(titleOf(topic))
+    return { topic, name, partitions }
+  }
+
+  /** The same without asking; undefined if that would be needed. */
+  known(topic: Topic): TopicEntry | undefined {
+    this.allow(topic)
+    const name = nameOfTopic(topic)
+    const partitions = this.#cluster.known(name)
+    return partitions === undefined ? undefined : { topic, name, partitions }
+  }
+
+  /** The names of all that this tenant may see. */
+  async names(): Promise<Map<string, TopicEntry>> {
+    const found = new Map<string, TopicEntry>()
+    for (const { name, internal, leaders } of await this.#cluster.all()) {
+      if (internal || isOwn(name)) continue
+      const topic = topicOfName(name)
+      if (this.#tenant === undefined || topic.tenant === this.#tenant)
+        found.set(name, { topic, name, partitions: leaders.length })
+    }
+    return found
+  }
+
+  async all(): Promise<TopicSpec[]> {
+    const entries = [...(await this.names()).values()]
+    const configs = await this.#configs(entries.map(({ name }) => name))
+    return entries.map(({ topic, name, partitions }) => specOf(topic, partitions, configs.get(name) ?? {}))
+  }
+
+  async ensure(specs: readonly TopicSpec[]): Promise<string[]> {
+    for (const spec of specs) {
+      this.allow(spec.topic)
+      validate(spec)
+    }
+    const wanted = new Map(specs.map(spec => [nameOfTopic(spec.topic), spec]))
+    const existing = new Set((await this.#cluster.all()).map(({ name }) => name))
+    const missing = [...wanted].filter(([name]) => !existing.has(name))
+    await createTopics(
+      this.#cluster,
+      missing.map(([name, spec]) => ({ name, partitions: spec.partitions, configs: configsOf(spec) })),
+    )
+    const names = [...wanted.keys()].filter(name => existing.has(name))
+    if (names.length === 0) return []
+    const configs = await this.#configs(names)
+    return names.flatMap(name => {
+      const spec = wanted.get(name) as TopicSpec
+      const partitions = this.#cluster.known(name) ?? spec.partitions
+      return differences(specOf(spec.topic, partitions, configs.get(name) ?? {}), spec)
+    })
+  }
+
+  #configs(names: readonly string[]): Promise<ReadonlyMap<string, Configs>> {
+    if (names.length === 0) return Promise.resolve(new Map())
+    const ask = () => this.#cluster.control.describeTopicConfigs(names, SHOWN)
+    return persist(ask, { forMs: this.#cluster.patienceMs })
+  }
+}
+
+/** Makes topics; another that makes the same at the same time does no harm. Resolves when they can be used. */
+export async function createTopics(cluster: Cluster, topics: readonly NewTopic[]): Promise<void> {
+  let missing = topics
+  if (missing.length === 0) return
+  await persist(
+    async () => {
+      const results = await cluster.control.createTopics(await cluster.controller(), missing)
+      missing = missing.filter(({ name }) =>
+        results.some(each => each.name === name && each.error !== undefined && each.error !== 'TOPIC_ALREADY_EXISTS'),
+      )
+      const failure = results.find(({ name }) => missing.some(topic => topic.name === name))
+      if (failure)
+        throw new KafkaError(failure.error ?? '', `topic "${failure.name}": ${failure.message ?? failure.error}`)
+    },
+    { forMs: cluster.patienceMs },
+  )
+  // A broker learns of a new topic a moment after the controller has made it.
+  for (;;) {
+    const known = new Map((await cluster.all()).map(each => [each.name, each]))
+    const usable = topics.every(({ name }) => {
+      const { error, leaders = [] } = known.get(name) ?? {}
+      return error === undefined && leaders.length > 0 && leaders.every(leader => leader !== -1)
+    })
+    if (usable) return
+    await sleep(10)
+  }
+}
+
+function validate({ topic, partitions, retentionMs, retentionBytes, cleanup }: TopicSpec): void {
+  const title = titleOf(topic)
+  nameOfTopic(topic)
+  if (!Number.isInteger(partitions) || partitions < 1 || partitions > 10_000)
+    throw new WeftError('INVALID', `topic "${title}": partitions must be 1 to 10000, not ${partitions}`)
+  for (const [name, limit] of Object.entries({ retentionMs, retentionBytes }))
+    if (limit !== undefined && !(limit >= 0))
+      throw new WeftError('INVALID', `topic "${title}": ${name} must be a number from 0 on, not ${limit}`)
+  if (cleanup !== undefined && cleanup !== 'delete' && cleanup !== 'compact')
+    throw new WeftError('INVALID', `topic "${title}": cleanup must be delete or compact, not ${cleanup}`)
+}
+
+/** Largest record batch, in bytes: one message of the largest size as a dead letter, and what Kafka writes around it. */
+export const MAX_BATCH_BYTES = MAX_MESSAGE_BYTES + DEAD_LETTER_BYTES + 64 * 1024
+
+export function configsOf({
+  retentionMs,
+  retentionBytes,
+  cleanup = 'delete',
+}: Omit<TopicSpec, 'topic' | 'partitions'>): Configs {
+  const within = (value: number, least: number, most: number) =>
+    String(Math.round(Math.min(most, Math.max(least, value))))
+  return {
+    'cleanup.policy': cleanup,
+    'message.timestamp.type': 'LogAppendTime',
+    'max.message.bytes': String(MAX_BATCH_BYTES),
+    'retention.ms': String(retentionMs ?? -1),
+    'retention.bytes': String(retentionBytes ?? -1),
+    // Whole segments go, so they must be a good deal smaller than what is to stay; 1 MiB is the least Kafka takes.
+    ...(retentionBytes === undefined ? {} : { 'segment.bytes': within(retentionBytes / 4, MEBIBYTE, 1024 * MEBIBYTE) }),
+    ...(retentionMs === undefined ? {} : { 'segment.ms': within(retentionMs / 4, 60_000, 7 * 86_400_000) }),
+  }
+}
+
+function specOf(topic: Topic, partitions: number, configs: Configs): TopicSpec {
+  const limit = (name: string) => {
+    const value = Number(configs[name] ?? -1)
+    return value < 0 ? undefined : value
+  }
+  const [retentionMs, retentionBytes] = [limit('retention.ms'), limit('retention.bytes')]
+  return {
+    topic,
+    partitions,
+    ...(retentionMs === undefined ? {} : { retentionMs }),
+    ...(retentionBytes === undefined ? {} : { retentionBytes }),
+    cleanup: configs['cleanup.policy']?.includes('compact') ? 'compact' : 'delete',
+  }
+}
+
+function differences(existing: TopicSpec, wanted: TopicSpec): string[] {
+  const fields = ['partitions', 'retentionMs', 'retentionBytes', 'cleanup'] as const
+  return fields
+    .filter(field => wanted[field] !== undefined && existing[field] !== wanted[field])
+    .map(field => `topic "${titleOf(wanted.topic)}" has ${field} ${existing[field] ?? 'unset'}, not ${wanted[field]}`)
+}

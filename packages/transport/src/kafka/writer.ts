@@ -1,0 +1,207 @@
+import { partitionOf } from '../partitioner.ts'
+import { type Message, type Topic, WeftError, type Writer } from '../transport.ts'
+import { partsOf } from './appender.ts'
+import { replayDecided } from './changelog.ts'
+import { type Cluster, translated } from './cluster.ts'
+import { isFencing, weftError } from './errors.ts'
+import { WRITER_PARTITIONS, WRITERS } from './names.ts'
+import { merged, type Output, TransactionalProducer, UnknownOutcome } from './producer.ts'
+import { configsOf, createTopics, type TopicEntry, type Topics } from './topics.ts'
+import type { Transactions } from './transact.ts'
+
+const NAME_BYTES = 1_000
+
+interface Waiting {
+  readonly entry: TopicEntry
+  readonly messages: Sequenced
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+type Sequenced = readonly { readonly sequence: bigint; readonly message: Message }[]
+
+/**
+ * Appends with a transactional id of the writer's name, and notes the last sequence of each topic in a compacted topic of
+ * the transport's own, in the same transaction.
+ */
+export class KafkaWriter implements Writer {
+  readonly #name: string
+  /** The name among all tenants'. */
+  readonly #own: string
+  readonly #partition: number
+  readonly #cluster: Cluster
+  readonly #topics: Topics
+  readonly #producer: TransactionalProducer
+  readonly #transportClosed: AbortSignal
+  readonly #waiting: Waiting[] = []
+  /** Last sequences by the topics' names; undefined while they have to be read again. */
+  #last: Map<string, bigint> | undefined
+  #running: Promise<void> | undefined
+  #fenced: WeftError | undefined
+  #closed = false
+
+  /** Fences whoever had the name, and ends what it left open. */
+  static async open(
+    name: string,
+    cluster: Cluster,
+    topics: Topics,
+    transactions: Transactions,
+    closed: AbortSignal,
+  ): Promise<KafkaWriter> {
+    if (name === '' || Buffer.byteLength(name) > NAME_BYTES)
+      throw new WeftError('INVALID', `a writer's name has 1 to ${NAME_BYTES} bytes, not ${Buffer.byteLength(name)}`)
+    const writer = new KafkaWriter(name, cluster, topics, transactions, closed)
+    await translated(writer.#begin())
+    return writer
+  }
+
+  private constructor(name: string, cluster: Cluster, topics: Topics, transactions: Transactions, closed: AbortSignal) {
+    this.#name = name
+    this.#own = topics.own(name)
+    this.#partition = partitionOf(Buffer.from(this.#own), WRITER_PARTITIONS)
+    this.#cluster = cluster
+    this.#topics = topics
+    this.#producer = new TransactionalProducer(cluster, `weft.writer.${this.#own}`, transactions)
+    this.#transportClosed = closed
+  }
+
+  async #begin(): Promise<void> {
+    if ((await this.#cluster.partitions(WRITERS)) === undefined) {
+      const configs = { ...configsOf({ cleanup: 'compact' }), 'segment.bytes': String(16 * 1024 * 1024) }
+      await createTopics(this.#cluster, [{ name: WRITERS, partitions: WRITER_PARTITIONS, configs }])
+    }
+    await this.#producer.begin()
+    await this.#read()
+  }
+
+  /**
+   * Writers share partitions, and none waits for another's transactions: its own have ended. A note's key is [writer,
+   * topic] in JSON, its value the sequence as text.
+   */
+  async #read(): Promise<void> {
+    const last = new Map<string, bigint>()
+    const from = (await this.#cluster.offsets([{ topic: WRITERS, partition: this.#partition, time: -2n }])).values()
+    for await (const records of replayDecided(
+      this.#cluster,
+      WRITERS,
+      this.#partition,
+      from.next().value ?? 0n,
+      this.#transportClosed,
+    ))
+      for (const { key, value } of records) {
+        const [writer, topic] = JSON.parse(Buffer.from(key ?? []).toString()) as [string, string]
+        if (writer === this.#own && value) last.set(topic, BigInt(Buffer.from(value).toString()))
+      }
+    this.#last = last
+  }
+
+  async last(topic: Topic): Promise<bigint | undefined> {
+    this.#check()
+    const { name } = await translated(this.#topics.resolve(topic))
+    while (this.#running) await this.#running
+    if (!this.#last) await translated(this.#recover())
+    return this.#last?.get(name)
+  }
+
+  async append(topic: Topic, messages: Sequenced): Promise<void> {
+    this.#check()
+    const entry = this.#topics.known(topic) ?? (await translated(this.#topics.resolve(topic)))
+    this.#check()
+    const rising = above(messages, undefined)
+    // What cannot be appended is refused before it waits with others.
+    partsOf(
+      entry,
+      rising.map(({ message }) => message),
+    )
+    const highest = rising.at(-1)?.sequence
+    if (highest === undefined) return
+    if (BigInt.asIntN(64, highest) !== highest)
+      throw new WeftError('INVALID', `writer "${this.#name}": a sequence has 64 bits, ${highest} has more`)
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.#waiting.push({ entry, messages: rising, resolve, reject })
+    this.#running ??= this.#drain()
+    await promise
+  }
+
+  async #drain(): Promise<void> {
+    await undefined
+    while (this.#waiting.length > 0) {
+      const works = this.#waiting.splice(0)
+      try {
+        await this.#write(works)
+        for (const { resolve } of works) resolve()
+      } catch (error) {
+        if (isFencing(error))
+          this.#fenced ??= new WeftError('FENCED', `writer "${this.#name}" was taken over`, { cause: error })
+        for (const { reject } of works) reject(this.#fenced ?? weftError(error))
+      }
+    }
+    this.#running = undefined
+  }
+
+  async #write(works: readonly Waiting[]): Promise<void> {
+    if (this.#fenced) throw this.#fenced
+    if (!this.#producer.ready || !this.#last) await this.#recover()
+    const last = new Map(this.#last)
+    const outputs: Output[] = []
+    for (const { entry, messages } of works) {
+      const fresh = above(messages, last.get(entry.name))
+      const highest = fresh.at(-1)?.sequence
+      if (highest === undefined) continue
+      outputs.push(
+        ...partsOf(
+          entry,
+          fresh.map(({ message }) => message),
+        ),
+      )
+      last.set(entry.name, highest)
+    }
+    const notes = [...last].filter(([topic, sequence]) => this.#last?.get(topic) !== sequence)
+    if (notes.length === 0) return
+    const records = notes.map(([topic, sequence]) => ({
+      key: Buffer.from(JSON.stringify([this.#own, topic])),
+      value: Buffer.from(String(sequence)),
+      headers: [],
+      timestamp: 0n,
+    }))
+    try {
+      await this.#producer.run([...merged(outputs), { topic: WRITERS, partition: this.#partition, records }])
+      this.#last = last
+    } catch (error) {
+      this.#last = undefined
+      if (!(error instanceof UnknownOutcome)) throw error
+      // Whoever took over has ended it, and reads how.
+      if (isFencing(error.cause)) throw error.cause
+      // Beginning anew decides it; what was noted tells how.
+      await this.#recover()
+      const done = notes.every(([topic, sequence]) => this.#last?.get(topic) === sequence)
+      if (!done) throw new WeftError('UNAVAILABLE', 'a transaction was taken back', { cause: error })
+    }
+  }
+
+  async #recover(): Promise<void> {
+    await this.#producer.begin({ own: true })
+    await this.#read()
+  }
+
+  #check(): void {
+    if (this.#closed || this.#transportClosed.aborted)
+      throw new WeftError('CLOSED', `writer "${this.#name}" was closed`)
+    if (this.#fenced) throw this.#fenced
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true
+    while (this.#running) await this.#running
+  }
+}
+
+/** Those whose sequence is above all that came before it. */
+function above(messages: Sequenced, last: bigint | undefined): Sequenced {
+  let highest = last
+  return messages.filter(({ sequence }) => {
+    if (highest !== undefined && sequence <= highest) return false
+    highest = sequence
+    return true
+  })
+}
