@@ -57,7 +57,7 @@ function chart(entries, totals, said, format, parts) {
       root.append(bar)
     }
     const every = entries.length > 2 * LABELS ? Math.ceil(entries.length / LABELS) : 1
-    if ((entries.length - 1 - i) % every === 0)
+    if (Math.floor((i + every / 2) % every) === 0)
       root.append(label(LEFT + (i + 0.5) * step, HEIGHT - 5, entry.label, 'middle'))
   }
   return root

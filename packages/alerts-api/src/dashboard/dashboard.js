@@ -4,7 +4,12 @@ import { follow } from './follow.js'
 const SHOWN = 200
 const element = id => document.getElementById(id)
 const number = new Intl.NumberFormat('en', { maximumFractionDigits: 1, notation: 'compact' })
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
+const clock = new Intl.DateTimeFormat(undefined, {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hourCycle: 'h23',
+})
 const minutes = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
 
 const token = await accessToken()
