@@ -22,16 +22,16 @@ const inner = (type: avsc.Type): Inner => type as unknown as Inner
 const buffer = (value: Uint8Array): Buffer =>
   Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
 
-/** Size of a block of items. An item takes at least a byte, so a larger count is a lie that would spin for hours. */
+/** How many items a block says it has; that may be a lie which would spin for hours. */
 function blockSize(tap: Tap): number {
-  let count = tap.readLong()
-  if (count < 0) {
-    count = -count
-    tap.skipLong()
-  }
-  if (count > tap.buf.length - tap.pos) throw new Error('truncated buffer')
-  return count
+  const count = tap.readLong()
+  if (count >= 0) return count
+  tap.skipLong()
+  return -count
 }
+
+/** Of items that take no byte, such as nulls, a few bytes can tell any number: no array holds more of them. */
+const MOST_EMPTY = 65_536
 
 interface Name {
   readonly text: string
@@ -78,6 +78,8 @@ class SafeMap extends avsc.types.MapType {
     const seen = namesOf(this)
     let place = 0
     for (let left = blockSize(tap); left > 0; left = blockSize(tap)) {
+      // A key takes at least a byte.
+      if (left > tap.buf.length - tap.pos) throw new Error('truncated buffer')
       while (left--) {
         const key = readName(tap, seen, place++)
         const value = inner(this.valuesType)._read(tap)
@@ -97,7 +99,12 @@ class SafeArray extends avsc.types.ArrayType {
   _read(tap: Tap): unknown[] {
     const items: unknown[] = []
     for (let left = blockSize(tap); left > 0; left = blockSize(tap)) {
-      while (left--) items.push(inner(this.itemsType)._read(tap))
+      while (left--) {
+        const { pos } = tap
+        items.push(inner(this.itemsType)._read(tap))
+        if (tap.pos > tap.buf.length) throw new Error('truncated buffer')
+        if (tap.pos === pos && items.length > MOST_EMPTY) throw new Error('an array of too many empty items')
+      }
     }
     return items
   }
