@@ -94,7 +94,10 @@ test('npm start runs "weft dev" with the arguments behind it', async () => {
 
 test('a word that is not known is a usage error', async () => {
   const { code, err } = await run('strat')
-  expect({ code, err }).toEqual({ code: 2, err: 'weft: expected one of start, test, weft, bench, local, not "strat"\n' })
+  expect({ code, err }).toEqual({
+    code: 2,
+    err: 'weft: expected one of start, test, weft, bench, local, not "strat"\n',
+  })
 })
 
 test('a signal is passed on, and the end waited for', async () => {
