@@ -1,3 +1,4 @@
+import { checkGroup } from '../checks.ts'
 import { deadLettersOf } from '../dead-letters.ts'
 import type { OpenOptions } from '../open.ts'
 import {
@@ -224,9 +225,4 @@ class Embedded implements EmbeddedTransport {
     await Promise.allSettled([...this.#members].map(member => member[Symbol.asyncDispose]()))
     await this.#store.release()
   }
-}
-
-function checkGroup(group: string): void {
-  if (typeof group !== 'string' || group === '' || Buffer.byteLength(group) > 255)
-    throw new WeftError('INVALID', `a group's name has 1 to 255 bytes, not "${group}"`)
 }

@@ -1,8 +1,9 @@
+import { titleOf } from '../checks.ts'
 import { type From, type Position, type ReadOptions, type Received, type Topic, WeftError } from '../transport.ts'
 import { decode } from './batch.ts'
 import { logKey } from './keys.ts'
 import type { Store } from './store.ts'
-import { type TopicEntry, titleOf } from './topics.ts'
+import type { TopicEntry } from './topics.ts'
 import { partitionKey } from './watch.ts'
 
 /** The place of an offset; offsets count from 0, so what lies before the first record is -1. */

@@ -1,3 +1,4 @@
+import { checkSpec, titleOf } from '../checks.ts'
 import { type Topic, type TopicSpec, WeftError } from '../transport.ts'
 import { KEY } from './keys.ts'
 import type { Store } from './store.ts'
@@ -9,9 +10,6 @@ export interface TopicEntry {
 
 export const identityOf = ({ tenant = '', namespace = '', name }: Topic): string =>
   JSON.stringify([tenant, namespace, name])
-
-export const titleOf = ({ tenant, namespace, name }: Topic): string =>
-  [tenant, namespace, name].filter(part => part !== undefined).join('/')
 
 const NAME = /^[A-Za-z0-9._-]{1,249}$/
 
@@ -76,21 +74,15 @@ export class Topics {
   }
 }
 
-function validate({ topic, partitions, retentionMs, retentionBytes, cleanup }: TopicSpec): void {
-  const title = titleOf(topic)
+function validate(spec: TopicSpec): void {
+  const { topic } = spec
   for (const part of [topic.name, topic.tenant, topic.namespace])
     if (part !== undefined && !NAME.test(part))
       throw new WeftError(
         'INVALID',
-        `topic "${title}": a name has 1 to 249 letters, digits, dots, underscores and hyphens`,
+        `topic "${titleOf(topic)}": a name has 1 to 249 letters, digits, dots, underscores and hyphens`,
       )
-  if (!Number.isInteger(partitions) || partitions < 1 || partitions > 10_000)
-    throw new WeftError('INVALID', `topic "${title}": partitions must be 1 to 10000, not ${partitions}`)
-  for (const [name, limit] of Object.entries({ retentionMs, retentionBytes }))
-    if (limit !== undefined && !(limit >= 0))
-      throw new WeftError('INVALID', `topic "${title}": ${name} must be a number from 0 on, not ${limit}`)
-  if (cleanup !== undefined && cleanup !== 'delete' && cleanup !== 'compact')
-    throw new WeftError('INVALID', `topic "${title}": cleanup must be delete or compact, not ${cleanup}`)
+  checkSpec(spec)
 }
 
 function differences(existing: TopicSpec, wanted: TopicSpec): string[] {

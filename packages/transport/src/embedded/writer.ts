@@ -1,8 +1,9 @@
+import { titleOf } from '../checks.ts'
 import { type Message, type Topic, WeftError, type Writer } from '../transport.ts'
 import type { Appender } from './appender.ts'
 import { KEY } from './keys.ts'
 import type { Store } from './store.ts'
-import { type Topics, titleOf } from './topics.ts'
+import type { Topics } from './topics.ts'
 
 const NAME_BYTES = 1000
 

@@ -1,4 +1,5 @@
 import { pause } from '../backoff.ts'
+import { titleOf } from '../checks.ts'
 import { partitionOf } from '../partitioner.ts'
 import { type AppendOptions, type Message, WeftError } from '../transport.ts'
 import { type Cluster, nameOf } from './cluster.ts'
@@ -12,7 +13,6 @@ import {
   type Producer,
 } from './driver.ts'
 import { isFencing, passes, persist, weftError } from './errors.ts'
-import { titleOf } from './names.ts'
 import { MAX_MESSAGE_BYTES, recordOf } from './record.ts'
 import type { TopicEntry } from './topics.ts'
 

@@ -1,3 +1,4 @@
+import { checkGroup } from '../checks.ts'
 import { deadLettersOf } from '../dead-letters.ts'
 import type { OpenOptions } from '../open.ts'
 import {
@@ -272,9 +273,4 @@ class Kafka implements Transport {
     await this.#state?.close()
     await this.#cluster[Symbol.asyncDispose]()
   }
-}
-
-function checkGroup(group: string): void {
-  if (typeof group !== 'string' || group === '' || Buffer.byteLength(group) > 255)
-    throw new WeftError('INVALID', `a group's name has 1 to 255 bytes, not "${group}"`)
 }

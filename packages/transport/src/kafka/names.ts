@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { titleOf } from '../checks.ts'
 import { type Topic, WeftError } from '../transport.ts'
 
 /** In front of the topics that the transport keeps for itself. */
@@ -15,9 +16,6 @@ export const changelogOf = (group: string): string =>
   `${OWN}changelog.${/^[A-Za-z0-9._-]{1,200}$/.test(group) ? group : createHash('sha256').update(group).digest('hex')}`
 
 export const isOwn = (name: string): boolean => name.startsWith(OWN) || name.startsWith('__')
-
-export const titleOf = ({ tenant, namespace, name }: Topic): string =>
-  [tenant, namespace, name].filter(part => part !== undefined).join('/')
 
 const NAME = /^[A-Za-z0-9._-]{1,249}$/
 

@@ -1,10 +1,10 @@
+import { titleOf } from '../checks.ts'
 import { type From, type Position, type ReadOptions, type Received, WeftError } from '../transport.ts'
 import { Bell } from './bell.ts'
 import { type Cluster, nameOf, translated } from './cluster.ts'
 import { KafkaError } from './driver.ts'
 import { weftError } from './errors.ts'
 import { Fetcher } from './fetcher.ts'
-import { titleOf } from './names.ts'
 import { offsetAt } from './record.ts'
 import type { TopicEntry } from './topics.ts'
 

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { checkSpec, titleOf } from '../checks.ts'
 import { DEAD_LETTER_BYTES } from '../dead-letters.ts'
 import { type Topic, type TopicSpec, WeftError } from '../transport.ts'
 import { type Cluster, notFound } from './cluster.ts'
 import { type Configs, KafkaError, type NewTopic } from './driver.ts'
 import { persist } from './errors.ts'
-import { isOwn, nameOfOwn, nameOfTopic, titleOf, topicOfName } from './names.ts'
+import { isOwn, nameOfOwn, nameOfTopic, topicOfName } from './names.ts'
 import { MAX_MESSAGE_BYTES } from './record.ts'
 
 /** A topic as Kafka knows it. */
@@ -130,16 +131,9 @@ export async function createTopics(cluster: Cluster, topics: readonly NewTopic[]
   }
 }
 
-function validate({ topic, partitions, retentionMs, retentionBytes, cleanup }: TopicSpec): void {
-  const title = titleOf(topic)
-  nameOfTopic(topic)
-  if (!Number.isInteger(partitions) || partitions < 1 || partitions > 10_000)
-    throw new WeftError('INVALID', `topic "${title}": partitions must be 1 to 10000, not ${partitions}`)
-  for (const [name, limit] of Object.entries({ retentionMs, retentionBytes }))
-    if (limit !== undefined && !(limit >= 0))
-      throw new WeftError('INVALID', `topic "${title}": ${name} must be a number from 0 on, not ${limit}`)
-  if (cleanup !== undefined && cleanup !== 'delete' && cleanup !== 'compact')
-    throw new WeftError('INVALID', `topic "${title}": cleanup must be delete or compact, not ${cleanup}`)
+function validate(spec: TopicSpec): void {
+  nameOfTopic(spec.topic)
+  checkSpec(spec)
 }
 
 /** Largest record batch, in bytes: one message of the largest size as a dead letter, and what Kafka writes around it. */
