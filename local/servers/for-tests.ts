@@ -5,9 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestProject } from 'vitest/node'
 import { Missing } from './jars.ts'
 import { type KafkaServer, startKafka } from './kafka.ts'
-
 import { stop } from './running-server.ts'
 
+export { type Certificate, type CertificateFiles, createAuthority } from './certificates.ts'
 export { type KafkaServer, startKafka } from './kafka.ts'
 export { stop } from './running-server.ts'
 

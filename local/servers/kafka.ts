@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { open } from '@weft/transport'
+import { type CertificateFiles, certificatesIn } from './certificates.ts'
 import { classPath, java } from './jars.ts'
 import { freePorts, launch, listens, running, type ServerProcess } from './running-server.ts'
 
@@ -25,15 +26,26 @@ export interface KafkaServer extends ServerProcess {
    * road between them in hand.
    */
   readonly road: { readonly listen: number; readonly advertise: number }
+  /** Ports of the listeners that ask who comes: `user` by SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN, at SSL the client's certificate. */
+  readonly secure: Readonly<Record<Secure, number>>
+  readonly user: typeof USER
+  readonly certificates: CertificateFiles
   readonly logs: string
 }
 
-interface Ports {
+const SECURE = ['SASL_PLAINTEXT', 'SASL_SSL', 'SSL'] as const
+type Secure = (typeof SECURE)[number]
+
+interface Ports extends Readonly<Record<Secure, number>> {
   readonly port: number
   readonly controller: number
   readonly listen: number
   readonly advertise: number
 }
+
+/** Whom this broker knows, on this machine only. */
+const USER = { name: 'weft', password: 'weft-secret' } as const
+const SCRAM = ['SCRAM-SHA-256', 'SCRAM-SHA-512'] as const
 
 /** Starts one broker in KRaft mode without Docker, or finds it running. Resolves when it answers. */
 export async function startKafka({
@@ -45,23 +57,26 @@ export async function startKafka({
 }: KafkaOptions): Promise<KafkaServer> {
   mkdirSync(folder, { recursive: true })
   const noted = path.join(folder, 'ports.json')
-  const found = running(folder)
   const logs = path.join(folder, 'data')
-  if (found) {
-    const ports: Ports = JSON.parse(readFileSync(noted, 'utf8'))
-    return { ...found, port: ports.port, road: ports, logs }
+  const certificates = await certificatesIn(folder)
+  const described = (server: ServerProcess, { port, listen, advertise, SASL_PLAINTEXT, SASL_SSL, SSL }: Ports) => {
+    const secure = { SASL_PLAINTEXT, SASL_SSL, SSL }
+    return { ...server, port, road: { listen, advertise }, secure, user: USER, certificates, logs }
   }
+  const found = running(folder)
+  if (found) return described(found, JSON.parse(readFileSync(noted, 'utf8')))
   const binary = java()
   const classes = await classPath('kafka', say)
   if (port !== undefined && (await listens(port)))
     throw new Error(`port ${port} is in use: stop what listens there, or take another with --port`)
   // A broker that was here before is looked for where it was.
   const before: Partial<Ports> = existsSync(noted) ? JSON.parse(readFileSync(noted, 'utf8')) : {}
-  const [any, controller, listen, advertise] = (await freePorts(4)) as [number, number, number, number]
-  const ports: Ports = { controller, listen, advertise, ...before, port: port ?? before.port ?? any }
+  const [any, controller, listen, advertise, SASL_PLAINTEXT, SASL_SSL, SSL] = await freePorts(7)
+  const fresh = { controller, listen, advertise, SASL_PLAINTEXT, SASL_SSL, SSL }
+  const ports = { ...fresh, ...before, port: port ?? before.port ?? any } as Ports
   writeFileSync(noted, JSON.stringify(ports))
   const properties = path.join(folder, 'server.properties')
-  writeFileSync(properties, propertiesOf(ports, logs, eager))
+  writeFileSync(properties, propertiesOf(ports, logs, certificates, eager))
   const run = [
     binary,
     `-Xms${Math.min(128, heapMb)}m`,
@@ -72,7 +87,8 @@ export async function startKafka({
     classes,
   ] as const
   if (!existsSync(path.join(logs, 'meta.properties'))) {
-    const format = ['kafka.tools.StorageTool', 'format', '-t', randomUUID(), '-c', properties]
+    const users = SCRAM.flatMap(kind => ['--add-scram', `${kind}=[name=${USER.name},password=${USER.password}]`])
+    const format = ['kafka.tools.StorageTool', 'format', '-t', randomUUID(), '-c', properties, ...users]
     const { status, stdout, stderr } = spawnSync(binary, [...run.slice(1), ...format], { encoding: 'utf8' })
     if (status !== 0) throw new Error(`Kafka could not format ${logs}:\n${(stdout + stderr).trim()}`)
   }
@@ -88,18 +104,49 @@ export async function startKafka({
     }
   }
   const server = await launch(folder, [...run, 'kafka.Kafka', properties], url, ready)
-  return { ...server, port: ports.port, road: ports, logs }
+  return described(server, ports)
 }
 
-const propertiesOf = ({ port, controller, listen, advertise }: Ports, logs: string, eager: boolean): string =>
+const listenersOf = ({ port, listen, SASL_PLAINTEXT, SASL_SSL, SSL }: Ports) => ({
+  PLAINTEXT: port,
+  ROAD: listen,
+  SASL_PLAINTEXT,
+  SASL_SSL,
+  SSL,
+})
+
+const urls = (ports: object) => Object.entries(ports).map(([name, port]) => `${name}://127.0.0.1:${port}`)
+
+/** How a listener with SASL knows its users. */
+function sasl(listener: string): Record<string, string> {
+  const at = `listener.name.${listener.toLowerCase()}`
+  const login = (name: string) => `org.apache.kafka.common.security.${name}LoginModule required`
+  return {
+    [`${at}.sasl.enabled.mechanisms`]: [...SCRAM, 'PLAIN'].join(),
+    ...Object.fromEntries(
+      SCRAM.map(kind => [`${at}.${kind.toLowerCase()}.sasl.jaas.config`, `${login('scram.Scram')};`]),
+    ),
+    [`${at}.plain.sasl.jaas.config`]: `${login('plain.Plain')} user_${USER.name}="${USER.password}";`,
+  }
+}
+
+const propertiesOf = (ports: Ports, logs: string, { ca, server }: CertificateFiles, eager: boolean): string =>
   Object.entries({
     'process.roles': 'broker,controller',
     'node.id': 1,
-    'controller.quorum.voters': `1@127.0.0.1:${controller}`,
+    'controller.quorum.voters': `1@127.0.0.1:${ports.controller}`,
     'controller.listener.names': 'CONTROLLER',
-    listeners: `PLAINTEXT://127.0.0.1:${port},ROAD://127.0.0.1:${listen},CONTROLLER://127.0.0.1:${controller}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port},ROAD://127.0.0.1:${advertise}`,
-    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,ROAD:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    listeners: urls({ ...listenersOf(ports), CONTROLLER: ports.controller }).join(),
+    'advertised.listeners': urls({ ...listenersOf(ports), ROAD: ports.advertise }).join(),
+    'listener.security.protocol.map':
+      'PLAINTEXT:PLAINTEXT,ROAD:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL',
+    ...sasl('SASL_PLAINTEXT'),
+    ...sasl('SASL_SSL'),
+    'ssl.keystore.type': 'PEM',
+    'ssl.keystore.location': server,
+    'ssl.truststore.type': 'PEM',
+    'ssl.truststore.location': ca,
+    'listener.name.ssl.ssl.client.auth': 'required',
     'inter.broker.listener.name': 'PLAINTEXT',
     'log.dirs': logs,
     'auto.create.topics.enable': false,
@@ -113,6 +160,7 @@ const propertiesOf = ({ port, controller, listen, advertise }: Ports, logs: stri
     'offsets.topic.num.partitions': 4,
     'transaction.state.log.num.partitions': 4,
     'num.network.threads': 2,
+    ...Object.fromEntries(SECURE.map(name => [`listener.name.${name.toLowerCase()}.num.network.threads`, 1])),
     'num.io.threads': 4,
     'log.cleaner.dedupe.buffer.size': 4 * 1024 * 1024,
     'log.index.size.max.bytes': 1024 * 1024,

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import path from 'node:path'
@@ -103,16 +104,21 @@ export async function listens(port: number): Promise<boolean> {
   return promise.finally(() => socket.destroy())
 }
 
-/** Ports that are free now. */
+/**
+ * Ports that are free now. They lie below those that systems give to outgoing connections, so that none of these takes
+ * one before its server does.
+ */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  const ports = await Promise.all(
-    servers.map(async server => {
-      if (!server.listening) await new Promise(resolve => server.once('listening', resolve))
-      const address = server.address()
-      return typeof address === 'object' && address ? address.port : 0
-    }),
-  )
-  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))))
-  return ports
+  const ports = new Set<number>()
+  while (ports.size < count) {
+    const port = randomInt(10_240, 32_768)
+    const server = createServer()
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true))
+    if (await promise) {
+      ports.add(port)
+      await new Promise(closed => server.close(closed))
+    }
+  }
+  return [...ports]
 }
