@@ -96,6 +96,8 @@ export interface AppendOptions {
 export interface ReadOptions {
   readonly from: From
   readonly partitions?: readonly number[]
+  /** Ends the iteration when all up to and with these was read, such as the ends that `describe` tells. What it does not name is not read. */
+  readonly to?: readonly Position[]
   /** Ends the iteration without an error. */
   readonly signal?: AbortSignal
   /** Bytes fetched ahead of the reader at most, and so about the size of a batch. */

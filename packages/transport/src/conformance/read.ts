@@ -1,5 +1,5 @@
 import { describe, expect } from 'vitest'
-import type { Position, Received } from '../transport.ts'
+import type { From, Position, Received } from '../transport.ts'
 import type { Cases } from './fixture.ts'
 import { bodyOf, byKey, contents, message, numbered, take, until, within } from './observe.ts'
 
@@ -79,6 +79,44 @@ export function read(test: Cases) {
     test('says NOT_FOUND for a topic that does not exist', async ({ transport, fresh }) => {
       const reading = transport.read({ name: fresh('missing') }, { from: 'earliest' })[Symbol.asyncIterator]()
       await expect(within('an answer', reading.next())).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    })
+  })
+
+  describe('to', () => {
+    test('ends behind the position of each partition, whatever comes after it', async ({ transport, create }) => {
+      const topic = await create({ partitions: 3 })
+      const [first] = await transport.append(topic, numbered(1, 1, 0), { partition: 0 })
+      const middle = await transport.append(topic, numbered(5, 5, 10), { partition: 1 })
+      await transport.append(topic, numbered(5, 5, 20), { partition: 2 })
+      await transport.append(topic, numbered(10, 5, 30), { partition: 0 })
+      const to = [first as Position, middle[2] as Position]
+      const bodies = async (from: From, partitions?: readonly number[]) => {
+        const found: string[] = []
+        const reading = (async () => {
+          const options = { from, to, ...(partitions && { partitions }) }
+          for await (const batch of transport.read(topic, options)) found.push(...batch.map(bodyOf))
+        })()
+        await within('the reader to end', reading)
+        return found.sort()
+      }
+      expect(await bodies('earliest')).toEqual(['0', '10', '11', '12'])
+      expect(await bodies({ after: [first as Position, middle[1] as Position] })).toEqual(['12'])
+      expect(await bodies('earliest', [1, 2])).toEqual(['10', '11', '12'])
+      expect(await bodies('latest')).toEqual([])
+      expect(await bodies({ after: to })).toEqual([])
+    })
+
+    test('ends where the log ends now, also where it is empty', async ({ transport, create }) => {
+      const topic = await create()
+      const read = async () => {
+        const { end } = await transport.admin.describe(topic)
+        let count = 0
+        for await (const batch of transport.read(topic, { from: 'earliest', to: end })) count += batch.length
+        return count
+      }
+      expect(await within('the reader to end', read())).toBe(0)
+      await transport.append(topic, numbered(3), { partition: 2 })
+      expect(await within('the reader to end', read())).toBe(3)
     })
   })
 

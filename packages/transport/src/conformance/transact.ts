@@ -19,6 +19,30 @@ export function transact(test: Cases) {
       expect(byKey(await contents(transport, output))).toEqual(counted(numbered(500)))
     })
 
+    test('leaves outputs with an end that a reader reaches, also behind what was taken back', async ({
+      transport,
+      create,
+      fresh,
+    }) => {
+      const [input, output, group] = [await create({ partitions: 1 }), await create({ partitions: 1 }), fresh('group')]
+      await transport.append(input, numbered(20))
+      let failures = 0
+      await using _ = await transport.transact([input], { group, retry: soon }, async (batch, transaction) => {
+        transaction.append(output, batch)
+        await new Promise(setImmediate)
+        if (failures++ < 1) throw new Error('taken back')
+      })
+      await settled(transport, group)
+      const all = await take(transport, output, 20)
+      const { end } = await transport.admin.describe(output)
+      const found: Received[] = []
+      const reading = (async () => {
+        for await (const batch of transport.read(output, { from: 'earliest', to: end })) found.push(...batch)
+      })()
+      await within('the reader to end', reading)
+      expect(found).toEqual(all)
+    })
+
     test('gives the messages of a partition whole, in order', async ({ cluster, transport, create, fresh }) => {
       const [input, found] = [await create({ partitions: 1 }), [] as Received[]]
       const sent = [

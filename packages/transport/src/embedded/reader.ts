@@ -89,16 +89,19 @@ export function read(
   store: Store,
   entry: TopicEntry,
   topic: Topic,
-  { from, partitions, signal, maxBytes }: ReadOptions,
+  { from, partitions, to, signal, maxBytes }: ReadOptions,
   closed: AbortSignal,
 ): AsyncIterable<readonly Received[]> {
-  const asked = partitions ?? Array.from({ length: entry.spec.partitions }, (_, i) => i)
+  for (const { partition } of to ?? []) checkPartition(entry, partition)
+  const lasts = to && new Map(to.map(position => [position.partition, offsetAt(position)]))
+  const all = partitions ?? Array.from({ length: entry.spec.partitions }, (_, i) => i)
+  const asked = all.filter(partition => !lasts || lasts.has(partition))
   for (const partition of asked) checkPartition(entry, partition)
   if (typeof from === 'object' && 'after' in from)
     for (const { partition } of from.after) checkPartition(entry, partition)
   const offsets = new Map(asked.map(partition => [partition, startOf(store, entry, partition, from)]))
   const stop = signal ? AbortSignal.any([signal, closed]) : closed
-  return tail(store, entry, topic, offsets, maxBytes, stop, closed)
+  return tail(store, entry, topic, offsets, lasts, maxBytes, stop, closed)
 }
 
 async function* tail(
@@ -106,15 +109,19 @@ async function* tail(
   entry: TopicEntry,
   topic: Topic,
   offsets: Map<number, number>,
+  lasts: ReadonlyMap<number, number> | undefined,
   maxBytes: number | undefined,
   stop: AbortSignal,
   closed: AbortSignal,
 ): AsyncGenerator<readonly Received[]> {
   const keys = [...offsets.keys()].map(partition => partitionKey(entry.id, partition))
-  while (!stop.aborted) {
+  const lastOf = (partition: number) => lasts?.get(partition) ?? Number.POSITIVE_INFINITY
+  for (const [partition, offset] of offsets) if (offset > lastOf(partition)) offsets.delete(partition)
+  while (!stop.aborted && offsets.size > 0) {
     let found = false
     for (const [partition, offset] of offsets) {
       if (stop.aborted) break
+      const last = lastOf(partition)
       const { first } = store.ends(entry.id, partition)
       if (offset < first)
         throw new WeftError(
@@ -124,8 +131,11 @@ async function* tail(
       const batch = fetch(store, entry, topic, partition, offset, { maxBytes })
       if (!batch) continue
       found = true
-      offsets.set(partition, batch.next)
-      if (batch.messages.length > 0) yield batch.messages
+      const isOver = batch.next > last
+      if (isOver) offsets.delete(partition)
+      else offsets.set(partition, batch.next)
+      const messages = isOver ? batch.messages.filter(({ position }) => offsetAt(position) <= last) : batch.messages
+      if (messages.length > 0) yield messages
     }
     if (!found) await store.watch.next(keys, stop)
   }

@@ -4,7 +4,7 @@ import { Bell } from './bell.ts'
 import { type Cluster, nameOf, translated } from './cluster.ts'
 import { KafkaError } from './driver.ts'
 import { weftError } from './errors.ts'
-import { Fetcher } from './fetcher.ts'
+import { Fetcher, type Tap } from './fetcher.ts'
 import { offsetAt } from './record.ts'
 import type { TopicEntry } from './topics.ts'
 
@@ -71,31 +71,43 @@ export async function startsOf(
 export async function* read(
   cluster: Cluster,
   resolve: () => Promise<TopicEntry>,
-  { from, partitions, signal, maxBytes = 1024 * 1024 }: ReadOptions,
+  { from, partitions, to, signal, maxBytes = 1024 * 1024 }: ReadOptions,
   closed: AbortSignal,
 ): AsyncGenerator<readonly Received[]> {
   const stop = signal ? AbortSignal.any([signal, closed]) : closed
   const entry = await translated(resolve())
-  const asked = partitions ?? partitionsOf(entry)
+  for (const { partition } of to ?? []) checkPartition(entry, partition)
+  const lasts = to && new Map(to.map(position => [position.partition, offsetAt(position)]))
+  const asked = (partitions ?? partitionsOf(entry)).filter(partition => !lasts || lasts.has(partition))
   for (const partition of asked) checkPartition(entry, partition)
   const starts = await translated(startsOf(cluster, entry, asked, from))
   await using fetcher = new Fetcher(cluster, maxBytes)
   const bell = new Bell()
-  const taps = asked.map((partition, i) =>
-    fetcher.add({ topic: entry.name, partition }, entry.topic, starts[i] as bigint, bell),
-  )
+  const taps = new Set<Tap>()
+  for (const [i, partition] of asked.entries()) {
+    const [start, last] = [starts[i] as bigint, lasts?.get(partition)]
+    if (last === undefined || start <= last)
+      taps.add(fetcher.add({ topic: entry.name, partition }, entry.topic, start, bell))
+  }
   const onAbort = () => bell.ring()
   stop.addEventListener('abort', onAbort, { once: true })
   try {
-    while (!stop.aborted) {
+    while (!stop.aborted && taps.size > 0) {
       const { rings } = bell
       let found = false
       for (const tap of taps) {
         const chunk = tap.take()
         if (!chunk) continue
         found = true
+        const last = lasts?.get(tap.partition)
+        const isOver = last !== undefined && chunk.next > last
+        if (isOver) {
+          taps.delete(tap)
+          fetcher.remove(tap)
+        }
+        const messages = isOver ? chunk.messages.filter(({ position }) => offsetAt(position) <= last) : chunk.messages
         // Record batches are indivisible on their way here, and may be larger than what was asked for.
-        for (const batch of portions(chunk.messages, maxBytes)) {
+        for (const batch of portions(messages, maxBytes)) {
           yield batch
           if (stop.aborted) break
         }
