@@ -37,60 +37,15 @@ export async function endsAt(transport: Transport, topic: Topic, place: From): P
   })
 }
 
-/**
- * Records of each partition after `from` up to and with its position in `ends`. A partition whose last record will
- * never be shown (it was aborted or compacted away) ends when nothing came for `idleMs`.
- */
+/** Records of each partition after `from` up to and with its position in `ends`. */
 export async function* spanOf(
   transport: Transport,
   topic: Topic,
-  {
-    from,
-    ends,
-    signal,
-    idleMs = 1_500,
-  }: { from: From; ends: readonly Position[]; signal: AbortSignal; idleMs?: number },
+  { from, ends, signal }: { from: From; ends: readonly Position[]; signal: AbortSignal },
 ): AsyncGenerator<readonly Received[]> {
-  const starts = await transport.admin.positions(topic, from)
-  const named = partitionsOf(from)
-  const open = new Map<number, Position>()
-  for (const end of ends) {
-    if (named && !named.includes(end.partition)) continue
-    const start = starts.find(each => each.partition === end.partition)
-    if (!start || transport.compare(start, end) < 0) open.set(end.partition, end)
-  }
-  if (!open.size) return
-  const stop = new AbortController()
-  const batches = transport.read(topic, {
-    from: startsOnly(starts, open),
-    partitions: [...open.keys()],
-    signal: AbortSignal.any([signal, stop.signal]),
-  })
-  let idle = setTimeout(() => stop.abort(), idleMs)
-  try {
-    for await (const batch of batches) {
-      clearTimeout(idle)
-      const wanted = batch.filter(({ position }) => {
-        const end = open.get(position.partition)
-        return end && transport.compare(position, end) <= 0
-      })
-      if (wanted.length) yield wanted
-      for (const { position } of batch) {
-        const end = open.get(position.partition)
-        if (end && transport.compare(position, end) >= 0) open.delete(position.partition)
-      }
-      if (!open.size) return
-      idle = setTimeout(() => stop.abort(), idleMs)
-    }
-  } finally {
-    clearTimeout(idle)
-    stop.abort()
-  }
+  const partitions = partitionsOf(from)
+  yield* transport.read(topic, { from, to: ends, signal, ...(partitions && { partitions }) })
 }
-
-const startsOnly = (starts: readonly Position[], open: ReadonlyMap<number, Position>): From => ({
-  after: starts.filter(({ partition }) => open.has(partition)),
-})
 
 /** The topic, if it is there; otherwise says which was meant. */
 export async function existing(transport: Transport, name: string, known: Iterable<string>): Promise<Topic> {

@@ -3,7 +3,6 @@ import {
   type Header,
   header,
   headerOf,
-  type Position,
   type Received,
   type SchemaRef,
   type Transport,
@@ -147,28 +146,8 @@ function schemaOf({ original_schema }: DeadLetter): SchemaRef | undefined {
 }
 
 async function* untilEnd(transport: Transport, signal?: AbortSignal): AsyncGenerator<Received> {
-  const { first, end } = await transport.admin.describe(TOPIC)
-  const ends = new Map(
-    end.filter((at, n) => transport.compare(first[n] as Position, at) < 0).map(at => [at.partition, at]),
-  )
-  if (ends.size === 0) return
-  const stop = new AbortController()
-  const either = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal
-  try {
-    for await (const batch of transport.read(TOPIC, {
-      from: 'earliest',
-      partitions: [...ends.keys()],
-      signal: either,
-    })) {
-      for (const message of batch) {
-        const last = ends.get(message.position.partition)
-        if (last && transport.compare(message.position, last) <= 0) yield message
-        if (last && transport.compare(message.position, last) >= 0) ends.delete(message.position.partition)
-      }
-      if (ends.size === 0) return
-    }
-    signal?.throwIfAborted()
-  } finally {
-    stop.abort()
-  }
+  const { end } = await transport.admin.describe(TOPIC)
+  for await (const batch of transport.read(TOPIC, { from: 'earliest', to: end, ...(signal && { signal }) }))
+    yield* batch
+  signal?.throwIfAborted()
 }

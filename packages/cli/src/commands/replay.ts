@@ -62,8 +62,6 @@ Examples:
         from: parsePlace(options.from),
         ends,
         signal: stop.signal,
-        // Rather late than with a part left out because the disk was busy.
-        idleMs: 15_000,
       })) {
         read += batch.length
         const wanted = batch.filter(message => keep(message, options))

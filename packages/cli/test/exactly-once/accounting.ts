@@ -20,7 +20,7 @@ export async function contents<Topic extends Name>(
   const ends = await endsAt(transport, { name }, 'latest')
   const byPartition = new Map<number, Received[]>()
   const signal = new AbortController().signal
-  for await (const batch of spanOf(transport, { name }, { from: 'earliest', ends, signal, idleMs: 30_000 }))
+  for await (const batch of spanOf(transport, { name }, { from: 'earliest', ends, signal }))
     for (const message of batch) {
       const partition = byPartition.get(message.position.partition)
       if (partition) partition.push(message)
