@@ -1,4 +1,5 @@
 import type { EmbeddedTransport } from './embedded/embedded.ts'
+import type { SchemaIds } from './schema-ids.ts'
 import { type Transport, WeftError } from './transport.ts'
 
 export interface OpenOptions {
@@ -6,6 +7,8 @@ export interface OpenOptions {
   readonly tenant?: string
   /** Names this process in groups and metrics. */
   readonly clientId?: string
+  /** Of a schema registry, for transports that carry schemas by its ids: on Kafka values are framed as Confluent does. */
+  readonly schemas?: SchemaIds
 }
 
 /**

@@ -23,6 +23,7 @@ import {
 import { Appender, partsOf } from './appender.ts'
 import { Cluster, translated } from './cluster.ts'
 import type { Compression } from './driver.ts'
+import { findIds } from './framing.ts'
 import { groupLags } from './lags.ts'
 import { LocalState } from './local-state.ts'
 import { platformatic } from './platformatic/platformatic.ts'
@@ -47,11 +48,11 @@ interface Settings {
  * `patienceMs`: how long what passes by itself is tried again before it is an outage. `state`: where the local copies of
  * the state of `transact` are kept; by default in a temporary directory, and so restored anew by each process.
  */
-export async function openKafka(url: string, { tenant, clientId }: OpenOptions = {}): Promise<Transport> {
+export async function openKafka(url: string, { tenant, clientId, schemas }: OpenOptions = {}): Promise<Transport> {
   const settings = parse(url)
   const name = clientId ?? `weft-${process.pid}`
   const driver = platformatic({ brokers: settings.brokers, clientId: name, timeoutMs: settings.patienceMs + 5_000 })
-  const cluster = await Cluster.open(driver, settings.patienceMs)
+  const cluster = await Cluster.open(driver, settings.patienceMs, schemas)
   return new Kafka(cluster, tenant, settings)
 }
 
@@ -145,10 +146,13 @@ class Kafka implements Transport {
   async append(topic: Topic, messages: readonly Message[], options?: AppendOptions): Promise<readonly Position[]> {
     const topics = this.#open()
     const entry = topics.known(topic) ?? (await translated(topics.resolve(topic)))
+    const { ids } = this.#cluster
+    const finding = findIds(messages, ids)
+    if (finding) await finding
     this.#open()
     const positions = new Array<Position>(messages.length)
     await Promise.all(
-      partsOf(entry, messages, options).map(async part => {
+      partsOf(entry, messages, { ...options, ids }).map(async part => {
         const offsets = await this.#appender.append(part)
         for (const [i, place] of part.places.entries())
           positions[place] = positionAt(part.partition, offsets[i] as bigint)

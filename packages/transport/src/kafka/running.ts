@@ -13,6 +13,7 @@ import { type Appender, partsOf } from './appender.ts'
 import { type Cluster, nameOf, translated } from './cluster.ts'
 import { Cursor, type Start } from './cursor.ts'
 import { Fetcher } from './fetcher.ts'
+import { findIdsOrNot } from './framing.ts'
 import { type Claim, Member, type MemberOptions } from './member.ts'
 import { placed, positionsOf } from './positions.ts'
 import { offsetsAt, startsOf } from './reader.ts'
@@ -138,7 +139,9 @@ export async function subscribe(
       retry,
       deadLetter: async (message, error, attempts) => {
         const letter = deadLetter(message, { cluster: cluster.id, group, attempts, error })
-        const parts = partsOf(deadLetters, [letter], { maxBytes: MAX_MESSAGE_BYTES + DEAD_LETTER_BYTES })
+        const { ids } = cluster
+        await findIdsOrNot([letter], ids)
+        const parts = partsOf(deadLetters, [letter], { maxBytes: MAX_MESSAGE_BYTES + DEAD_LETTER_BYTES, ids })
         await Promise.all(parts.map(part => appender.append(part)))
       },
     },
