@@ -45,6 +45,10 @@ export class ConfluentApi {
     this.#headers = { accept: `${type}, application/json`, 'content-type': type, ...authorization(credentials) }
   }
 
+  async reach(): Promise<void> {
+    this.#check(await this.#ask('GET', '/config'), 'asking')
+  }
+
   /** undefined if there is no such id. */
   async schema(id: number): Promise<Pick<Registered, 'schema' | 'schemaType'> | undefined> {
     return this.#find(`/schemas/ids/${id}`)

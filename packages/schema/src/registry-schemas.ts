@@ -15,6 +15,8 @@ export interface RegistryOptions extends ApiOptions {
 
 export interface RegistrySchemas extends SchemaIds {
   readonly url: string
+  /** Throws what keeps the registry from being asked: UNAVAILABLE, DENIED, INVALID for what is not one. */
+  reach(): Promise<void>
   /**
    * Asks for the current schema of each topic, so that nothing waits for the registry later. SCHEMA names every one that
    * was not pushed.
@@ -85,6 +87,10 @@ class Ids implements RegistrySchemas {
       if (this.idOf(schema) === undefined) this.#noteId(schema, id)
       return schema
     })
+  }
+
+  reach(): Promise<void> {
+    return this.#api.reach()
   }
 
   async warm(topics: readonly string[] = [...(this.#catalogue?.topics.keys() ?? [])]): Promise<void> {
