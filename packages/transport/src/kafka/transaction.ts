@@ -10,7 +10,7 @@ import type { Settled } from './cursor.ts'
 import { findIds, findIdsOrNot, lacksId } from './framing.ts'
 import { type PartitionState, stateKey } from './local-state.ts'
 import type { Claim } from './member.ts'
-import type { Output } from './producer.ts'
+import { type Output, UnknownOutcome } from './producer.ts'
 import { MAX_MESSAGE_BYTES, recordOf } from './record.ts'
 import { configsOf, createTopics, type Topics } from './topics.ts'
 
@@ -23,6 +23,8 @@ export class ClaimedState {
   readonly #claim: Claim
   /** Where in the changelog the local state is. */
   at: bigint | undefined
+  /** Whether a transaction was committed could not be found out: the group may be further on than it seems from here. */
+  unknown = false
 
   constructor(cluster: Cluster, changelog: string, partitions: number, local: PartitionState, claim: Claim) {
     this.#cluster = cluster
@@ -171,7 +173,12 @@ export class KafkaTransaction implements OpenTransaction {
       })
       outputs.push({ topic: changelog, partition: this.partition, records })
     }
-    const written = await this.#committer.commit({ claim: this.#claim, outputs, offsets: this.#consumed })
+    const written = await this.#committer
+      .commit({ claim: this.#claim, outputs, offsets: this.#consumed })
+      .catch(error => {
+        this.#state.unknown ||= (error as Error).cause instanceof UnknownOutcome
+        throw error
+      })
     const next = written.get(nameOf({ topic: changelog, partition: this.partition }))?.next
     if (next !== undefined) {
       if (this.#state.local.apply(this.#changes, next, this.#state.at)) this.#state.at = next
