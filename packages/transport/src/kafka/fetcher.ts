@@ -88,7 +88,8 @@ export class Fetcher implements AsyncDisposable {
   readonly #closed = new AbortController()
   readonly #loops = new Map<number, Promise<void>>()
   readonly #bell = new Bell()
-  #placing = false
+  #placing: Promise<void> | undefined
+  #unplaced = false
 
   constructor(cluster: Cluster, maxBytes: number) {
     this.#cluster = cluster
@@ -101,7 +102,7 @@ export class Fetcher implements AsyncDisposable {
     const tap = new Tap(place, source, offset, bell, () => this.#bell.ring())
     this.#taps.add(tap)
     this.#bell.ring()
-    void this.#place()
+    this.#place()
     return tap
   }
 
@@ -110,34 +111,36 @@ export class Fetcher implements AsyncDisposable {
   }
 
   /** Sees to it that each broker which leads one of the partitions has a loop. */
-  async #place(): Promise<void> {
-    if (this.#placing) return
-    this.#placing = true
-    try {
-      for (const tap of [...this.#taps]) {
-        for (;;) {
-          if (this.#closed.signal.aborted || !this.#taps.has(tap)) break
-          try {
-            const broker = await this.#cluster.leader(tap)
-            if (!this.#loops.has(broker.id)) this.#loops.set(broker.id, this.#loop(broker))
-            break
-          } catch {
-            await pause(50, this.#closed.signal)
-          }
-        }
-      }
-    } finally {
-      this.#placing = false
-    }
+  #place(): void {
+    this.#unplaced = true
+    this.#placing ??= this.#placeAll()
   }
 
-  async #loop(broker: Broker): Promise<void> {
+  async #placeAll(): Promise<void> {
+    const { signal } = this.#closed
+    // What comes while it looks for others' leaders is looked for as well: nobody else would.
+    while (this.#unplaced && !signal.aborted) {
+      this.#unplaced = false
+      for (const tap of [...this.#taps]) {
+        try {
+          const { id } = await this.#cluster.leader(tap)
+          if (!signal.aborted && !this.#loops.has(id)) this.#loops.set(id, this.#loop(id))
+        } catch {
+          this.#unplaced = true
+        }
+      }
+      if (this.#unplaced) await pause(50, signal)
+    }
+    this.#placing = undefined
+  }
+
+  async #loop(id: number): Promise<void> {
     const { signal } = this.#closed
     let failures = 0
     while (!signal.aborted) {
       const { rings } = this.#bell
-      const taps = await this.#wanted(broker)
-      if (taps.length === 0) {
+      const { broker, taps } = await this.#wanted(id)
+      if (!broker) {
         // A partition may come to this broker meanwhile.
         await this.#bell.after(rings, 10 * WAIT_MS)
         continue
@@ -158,15 +161,19 @@ export class Fetcher implements AsyncDisposable {
     }
   }
 
-  async #wanted(broker: Broker): Promise<Tap[]> {
-    const wanted: Tap[] = []
+  /** What is to be fetched from a broker, and where that one is by now; no broker if there is nothing. */
+  async #wanted(id: number): Promise<{ broker?: Broker; taps: Tap[] }> {
+    const taps: Tap[] = []
+    let broker: Broker | undefined
     for (const tap of this.#taps) {
       if (tap.failure || tap.waits || tap.buffered >= this.#maxBytes / 2 / this.#taps.size) continue
       const leader = await this.#cluster.leader(tap).catch(() => undefined)
-      if (leader?.id === broker.id) wanted.push(tap)
-      else if (leader && !this.#loops.has(leader.id)) void this.#place()
+      if (leader?.id === id) {
+        broker = leader
+        taps.push(tap)
+      } else if (leader && !this.#loops.has(leader.id)) this.#place()
     }
-    return wanted
+    return { ...(broker && { broker }), taps }
   }
 
   async #fetch(broker: Broker, taps: readonly Tap[]): Promise<void> {
@@ -189,7 +196,7 @@ export class Fetcher implements AsyncDisposable {
       if (each.error === undefined) this.#take(tap, each)
       else if (each.error !== 'OFFSET_OUT_OF_RANGE' && passes(each.error)) {
         this.#cluster.forget(tap.topic)
-        void this.#place()
+        this.#place()
       } else tap.fail(new KafkaError(each.error, `reading ${nameOf(tap)} from ${tap.offset}: ${each.error}`))
     }
   }
@@ -223,6 +230,7 @@ export class Fetcher implements AsyncDisposable {
     this.#closed.abort()
     this.#bell.ring()
     await this.#lane[Symbol.asyncDispose]()
+    await this.#placing
     await Promise.all(this.#loops.values())
   }
 }
