@@ -51,6 +51,8 @@ export class ConfluentApi {
 
   /** undefined if there is no such id. */
   async schema(id: number): Promise<Pick<Registered, 'schema' | 'schemaType'> | undefined> {
+    // Four bytes have room for more than a registry has numbers.
+    if (id > 2 ** 31 - 1) return undefined
     return this.#find(`/schemas/ids/${id}`)
   }
 
