@@ -18,26 +18,28 @@ export type Ask = <A, T>(broker: Address, api: Api<A, T>, args: A) => Promise<T>
 /** The same of whichever broker answers. */
 export type AskAny = <A, T>(api: Api<A, T>, args: A) => Promise<T>
 
-export const asking =
-  (connections: Connections): Ask =>
-  async (broker, api, args) => {
+export function asking(connections: Connections): Ask {
+  const met = new Set<string>()
+  return async (broker, api, args) => {
+    const name = `${broker.host}:${broker.port}`
     try {
       const { connection, offered } = await connections.get(broker)
       const { request, decode } = api.exchange(agreed(api.name, api.versions, offered.get(api.key)), args)
       try {
         const response = { decode, parse: async (answer: unknown) => answer }
-        return (await connection.send({ request, response, logResponseError: false })) as Awaited<
-          ReturnType<typeof decode>
-        >
+        const answer = await connection.send({ request, response, logResponseError: false })
+        met.add(name)
+        return answer as Awaited<ReturnType<typeof decode>>
       } catch (error) {
         // An answer that comes later would find nobody, and whatever follows on this connection would wait behind it.
         if ((error as Error).name === 'KafkaJSRequestTimeoutError') await end(connection)
         throw error
       }
     } catch (error) {
-      throw refusalOf(error, broker)
+      throw refusalOf(error, broker, { met: met.has(name) })
     }
   }
+}
 
 /** A request that the library encodes, and decodes unless `decode` is there. */
 export function api<A extends object, T>(

@@ -41,7 +41,9 @@ export function asking(pool: ConnectionPool): Ask {
   pool.on('connecting', ({ connection }: { connection: Connection }) => {
     connection.on('error', error => endings.set(connection, error))
   })
+  const met = new Set<string>()
   return async (broker, { name, versions }, ...args) => {
+    const at = `${broker.host}:${broker.port}`
     let connection: Connection | undefined
     try {
       connection = (await pool.get(broker)) as Connection
@@ -57,10 +59,12 @@ export function asking(pool: ConnectionPool): Ask {
         (await offered).get(key),
       )
       const api = versions.find(({ version }) => version === chosen) as (typeof versions)[number]
-      return await api.async(connection, ...args)
+      const answer = await api.async(connection, ...args)
+      met.add(at)
+      return answer
     } catch (error) {
       if (error instanceof ResponseError && error.response) return error.response as never
-      throw refusalOf((connection && endings.get(connection)) ?? error, broker)
+      throw refusalOf((connection && endings.get(connection)) ?? error, broker, { met: met.has(at) })
     }
   }
 }
