@@ -25,6 +25,7 @@ export function run(program: Command): void {
       `
 Examples:
   weft run pipeline --log embedded:/var/weft
+  weft run pipeline --log kafka://kafka-1:9092,kafka-2:9092 --registry http://registry:8081
   WEFT_JWT_SECRET=… weft run alerts-api
   weft run ingest-gw --demo-keys`,
     )
