@@ -29,13 +29,18 @@ async function measured(port: number, { events, ...shape }: Shape): Promise<Figu
   const headers = { authorization: 'Bearer bench-key', 'content-type': 'application/json' }
   const load = { port, path: '/v1/events', headers, ...shape }
   await underLoad({ ...load, seconds: 2 })
+  const before = process.cpuUsage()
   const answered: Answered = await underLoad({ ...load, seconds: SECONDS })
+  const { user, system } = process.cpuUsage(before)
   const other = Object.keys(answered.statuses).filter(status => status !== '202')
   if (other.length > 0) throw new Error(`not all were accepted: ${JSON.stringify(answered.statuses)}`)
   const rate = answered.requestsPerSecond
+  const count = Object.values(answered.statuses).reduce((sum, each) => sum + each, 0)
   return {
     'requests/s': rate,
     'events/s': rate * events,
+    // All threads of the server: unlike the rate, what else runs on the machine hardly changes it.
+    'CPU µs/request': (user + system) / count,
     'p50 ms': answered.p50,
     'p95 ms': answered.p95,
     'p99 ms': answered.p99,
