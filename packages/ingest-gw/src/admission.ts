@@ -20,6 +20,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set by `admission`; undefined on other routes. */
     call: Call | undefined
+    /** When its headers had come, by the clock of `performance`. */
+    arrivedAt: number
     /** W3C trace context of the request: the caller's, or made here. */
     traceparent: string
     span: Span | undefined
@@ -61,6 +63,7 @@ export function admission({ auth, rate, inFlight, maxBodyBytes }: AdmissionOptio
     })
   }
   return (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+    request.arrivedAt = performance.now()
     startSpan(request, reply)
     let credential: string | undefined
     let identity: Identity | undefined
