@@ -10,12 +10,7 @@ import { type RedisServer, startRedis } from './redis.ts'
 import { type RegistryServer, startRegistry } from './registry.ts'
 import { stop } from './running-server.ts'
 
-export { type Certificate, type CertificateFiles, createAuthority } from './certificates.ts'
-export { type KafkaServer, startKafka } from './kafka.ts'
-export { type PulsarServer, startPulsar } from './pulsar.ts'
-export { type RedisServer, startRedis } from './redis.ts'
-export { type RegistryServer, startRegistry } from './registry.ts'
-export { stop } from './running-server.ts'
+export * from './index.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
