@@ -4,7 +4,7 @@ import path from 'node:path'
 import { type KafkaServer, kafkaForTests, startKafka, stop } from '@weft/local/for-tests'
 import { describe, expect, inject, test } from 'vitest'
 import { account, counting, faultless } from '../src/conformance/counting.ts'
-import { bodyOf, contents, message, numbered, settled, until } from '../src/conformance/observe.ts'
+import { bodyOf, contents, gate, message, numbered, settled, until, within } from '../src/conformance/observe.ts'
 import { openKafka } from '../src/kafka/kafka.ts'
 import { LocalState } from '../src/kafka/local-state.ts'
 import { bytes } from '../src/message.ts'
@@ -99,6 +99,38 @@ const cases = ({ port }: KafkaServer) => {
     await run(transport, topic)
     expect(seen).toEqual(['1', '2', '3'])
   })
+
+  test.for(['subscribe', 'transact'] as const)(
+    'lets slow work of %s keep its partition, and names the limit when it holds up a hand-over for longer',
+    async verb => {
+      await using transport = await openKafka(`${url}&handoverMs=300`)
+      const [input, group] = [await topicOf(transport, 1), fresh('group')]
+      await transport.append(input, [message('k', 'slow')])
+      const [begun, finish] = [gate(), gate()]
+      const slow = async () => {
+        begun.open()
+        await finish.promise
+      }
+      const running = await (verb === 'subscribe'
+        ? transport.subscribe(input, { group }, slow)
+        : transport.transact([input], { group }, slow))
+      await within('the work to begin', begun.promise)
+      // Longer than its session: heartbeats go on, and so nobody else gets the partition.
+      const seen: string[] = []
+      await using _ = await transport.subscribe(input, { group }, each => void seen.push(bodyOf(each)))
+      const lasted = performance.now() + 2_500
+      await until('it has outlasted its session', () => performance.now() > lasted)
+      expect(seen).toEqual([])
+      expect(await Promise.race([running.done.then(() => 'over'), 'at work'])).toBe('at work')
+      await running[Symbol.asyncDispose]()
+      await expect(running.done).rejects.toMatchObject({
+        code: 'FENCED',
+        message: expect.stringContaining('handoverMs'),
+      })
+      await until('another has taken over', () => seen.length > 0)
+      finish.open()
+    },
+  )
 
   test('goes on when the broker is killed and comes back: nothing lost, nothing doubled', {
     timeout: 180_000,

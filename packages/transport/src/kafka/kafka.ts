@@ -140,8 +140,8 @@ class Kafka implements Transport {
   }
 
   get #sessions(): Sessions {
-    const { sessionMs } = this.#settings
-    return { sessionMs, rebalanceMs: Math.max(30_000, 3 * sessionMs) }
+    const { sessionMs, handoverMs } = this.#settings
+    return { sessionMs, rebalanceMs: Math.max(30_000, 3 * sessionMs), handoverMs }
   }
 
   /** A member that came when the transport was already closed leaves at once. */

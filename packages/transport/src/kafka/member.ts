@@ -1,4 +1,4 @@
-import { backoff, pause } from '../backoff.ts'
+import { pause } from '../backoff.ts'
 import { WeftError } from '../transport.ts'
 import { decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription, userDataOf } from './assignment.ts'
 import { assign, type Candidate } from './assignor.ts'
@@ -6,6 +6,7 @@ import { Bell } from './bell.ts'
 import { type Cluster, nameOf } from './cluster.ts'
 import { type Committing, KafkaError, type Lane, type Membership } from './driver.ts'
 import { isPassing, weftError } from './errors.ts'
+import { type Claim, Holdings } from './holdings.ts'
 
 export interface MemberOptions {
   readonly group: string
@@ -16,22 +17,8 @@ export interface MemberOptions {
   readonly sessionMs: number
   /** How long the others wait for a member that does not answer when the group changes. */
   readonly rebalanceMs: number
-}
-
-/** A partition that the group has given to this member. */
-export interface Claim {
-  readonly partition: number
-  /** Aborts when it is to be given up: what is under way may be finished and committed. */
-  readonly signal: AbortSignal
-  /** Aborts when it was taken away: nothing can be committed any more. */
-  readonly lost: AbortSignal
-  readonly since: number
-}
-
-interface Holding extends Claim {
-  readonly giveUp: AbortController
-  readonly takeAway: AbortController
-  readonly served: Promise<void>
+  /** How long work on a partition may hold up its going to another member. */
+  readonly handoverMs: number
 }
 
 const PROTOCOL = 'weft-cooperative'
@@ -49,12 +36,13 @@ export class Member implements AsyncDisposable {
   readonly #lane: Lane
   /** For heartbeats: behind nothing that takes longer, and asked for again in time if the connection is dead. */
   readonly #pulse: Lane
-  readonly #serve: (claim: Claim) => Promise<void>
-  readonly #held = new Map<number, Holding>()
+  readonly #holdings: Holdings
   readonly #assigned = new Set<number>()
   readonly #stop = new AbortController()
   readonly #bell = new Bell()
   readonly #since = Date.now()
+  /** When the group last heard of this member, by performance.now(). */
+  #heard = 0
   readonly #finish = Promise.withResolvers<void>()
   #membership: Membership
   /** In the group with this generation, between joining and the next rebalance. */
@@ -65,7 +53,12 @@ export class Member implements AsyncDisposable {
   constructor(cluster: Cluster, options: MemberOptions, serve: (claim: Claim) => Promise<void>) {
     this.#cluster = cluster
     this.options = options
-    this.#serve = serve
+    this.#holdings = new Holdings(
+      options,
+      serve,
+      claim => this.#ended(claim),
+      error => this.#fail(error),
+    )
     // Whoever joins is answered when all have joined.
     this.#lane = cluster.driver.lane({ timeoutMs: options.rebalanceMs + 5_000 })
     this.#pulse = cluster.driver.lane({ timeoutMs: Math.max(500, options.sessionMs / 3) })
@@ -76,7 +69,7 @@ export class Member implements AsyncDisposable {
   }
 
   get held(): readonly Claim[] {
-    return [...this.#held.values()]
+    return this.#holdings.claims
   }
 
   async #run(): Promise<void> {
@@ -87,8 +80,10 @@ export class Member implements AsyncDisposable {
         failures = 0
         await this.#stay()
       } catch (error) {
-        if (error instanceof KafkaError && GONE.has(error.code)) this.#loseAll()
-        else if (!(isPassing(error) || (error instanceof KafkaError && error.code === 'REBALANCE_IN_PROGRESS')))
+        if (error instanceof KafkaError && GONE.has(error.code)) {
+          this.#tellOfSilence()
+          this.#loseAll()
+        } else if (!(isPassing(error) || (error instanceof KafkaError && error.code === 'REBALANCE_IN_PROGRESS')))
           this.#fail(weftError(error))
         await pause(Math.min(1_000, 10 * 2 ** failures++), this.#stop.signal)
       }
@@ -99,7 +94,8 @@ export class Member implements AsyncDisposable {
     const { group, topics, sessionMs, rebalanceMs } = this.options
     this.#stable = false
     this.#rejoin = false
-    await this.#lostOnes()
+    // What was taken away must have ended before the member asks for more.
+    await this.#holdings.lostEnded()
     const joined = await this.#cluster.coordinated(
       'group',
       group,
@@ -132,6 +128,7 @@ export class Member implements AsyncDisposable {
     )
     if (this.#stop.signal.aborted) return
     this.#membership = membership
+    this.#heard = performance.now()
     if (userDataOf(assignment)[0] === 1) {
       this.#fail(this.#refusal('another member has it'))
       return
@@ -141,7 +138,7 @@ export class Member implements AsyncDisposable {
 
   #subscription(): Uint8Array {
     const { topics, partitions, exclusive } = this.options
-    const owned = [...this.#held.keys()].sort((a, b) => a - b)
+    const owned = this.held.map(({ partition }) => partition)
     const userData = Buffer.from(JSON.stringify({ partitions, exclusive, since: this.#since }))
     return encodeSubscription({ topics, userData, owned: topics.map(topic => ({ topic, partitions: owned })) })
   }
@@ -149,36 +146,18 @@ export class Member implements AsyncDisposable {
   #apply(assigned: ReadonlySet<number>): void {
     this.#assigned.clear()
     for (const partition of assigned) this.#assigned.add(partition)
-    for (const [partition, { giveUp }] of this.#held) if (!assigned.has(partition)) giveUp.abort()
+    this.#holdings.giveUp(assigned)
     this.#stable = true
-    if (!this.#leaving) for (const partition of assigned) if (!this.#held.has(partition)) this.#hold(partition)
+    if (!this.#leaving)
+      for (const partition of assigned) if (!this.#holdings.has(partition)) this.#holdings.hold(partition)
     this.#bell.ring()
   }
 
-  #hold(partition: number): void {
-    const [giveUp, takeAway] = [new AbortController(), new AbortController()]
-    const claim = { partition, signal: giveUp.signal, lost: takeAway.signal, since: Date.now() }
-    const served = (async () => {
-      for (let tries = 1; ; tries++) {
-        try {
-          await this.#serve(claim)
-          break
-        } catch (error) {
-          if (takeAway.signal.aborted && error instanceof WeftError && error.code === 'FENCED') break
-          // What passes makes it begin again from where the group is.
-          const reason = weftError(error)
-          const passing = reason instanceof WeftError && reason.retryable
-          if (!passing) this.#fail(reason)
-          if (!passing || !(await pause(backoff(tries, { maxMs: 2_000 }), giveUp.signal))) break
-        }
-      }
-      this.#held.delete(partition)
-      if (this.#leaving || takeAway.signal.aborted) return
-      // Whoever is to have it next waits for that.
-      if (this.#assigned.has(partition) && this.#stable) this.#hold(partition)
-      else this.#again()
-    })()
-    this.#held.set(partition, { ...claim, giveUp, takeAway, served })
+  /** Work on a partition has ended: whoever is to have it next waits for that. */
+  #ended({ partition, lost }: Claim): void {
+    if (this.#leaving || lost.aborted) return
+    if (this.#assigned.has(partition) && this.#stable) this.#holdings.hold(partition)
+    else this.#again()
   }
 
   #again(): void {
@@ -197,6 +176,7 @@ export class Member implements AsyncDisposable {
         await this.#cluster.coordinated('group', group, coordinator => this.#pulse.heartbeat(coordinator, membership), {
           signal: this.#stop.signal,
         })
+        this.#heard = performance.now()
       } catch (error) {
         if (error instanceof KafkaError && error.code === 'REBALANCE_IN_PROGRESS') return
         if (!isPassing(error)) throw error
@@ -205,24 +185,28 @@ export class Member implements AsyncDisposable {
     }
   }
 
+  /** Heartbeats don't wait for work, but nothing goes on in a process that sleeps or whose event loop is held up. */
+  #tellOfSilence(): void {
+    const { group, sessionMs } = this.options
+    const silent = Math.round(performance.now() - this.#heard)
+    if (this.#heard === 0 || silent < sessionMs) return
+    const why = `this process said nothing for ${silent} ms: it slept, lost the broker, or work held up its event loop`
+    const remedy = `let work give way more often, or allow more than sessionMs=${sessionMs}`
+    process.emitWarning(`group "${group}" went on without a member, which joins again: ${why}; ${remedy}`, {
+      type: 'WeftWarning',
+      code: 'WEFT_MEMBER_SILENT',
+    })
+  }
+
   /** The group has gone on without this member. */
   #loseAll(): void {
     this.#stable = false
     this.#membership = { group: this.options.group, id: '', generation: -1 }
     this.#assigned.clear()
-    const had = this.#held.size > 0
-    for (const { giveUp, takeAway } of this.#held.values()) {
-      takeAway.abort()
-      giveUp.abort()
-    }
+    const had = this.held.length > 0
+    this.#holdings.takeAllAway()
     this.#bell.ring()
     if (had && this.options.exclusive && !this.#leaving) this.#fail(this.#refusal('another member has taken over'))
-  }
-
-  /** What was taken away must have ended before the member asks for more. */
-  async #lostOnes(): Promise<void> {
-    const lost = [...this.#held.values()].filter(each => each.lost.aborted)
-    await Promise.all(lost.map(({ served }) => served))
   }
 
   /**
@@ -278,9 +262,9 @@ export class Member implements AsyncDisposable {
 
   async #leave(): Promise<void> {
     await undefined
-    for (const { giveUp } of this.#held.values()) giveUp.abort()
+    this.#holdings.giveUp()
     // Heartbeats go on until all is finished.
-    while (this.#held.size > 0) await Promise.all([...this.#held.values()].map(({ served }) => served))
+    await this.#holdings.allEnded()
     this.#stop.abort()
     this.#bell.ring()
     if (this.#membership.id !== '')

@@ -17,7 +17,8 @@ import { Cursor, type Settled, type Start } from './cursor.ts'
 import { weftError } from './errors.ts'
 import { Fetcher } from './fetcher.ts'
 import { findIdsOrNot } from './framing.ts'
-import { type Claim, Member, type MemberOptions } from './member.ts'
+import type { Claim } from './holdings.ts'
+import { Member, type MemberOptions } from './member.ts'
 import { placed, positionsOf } from './positions.ts'
 import { offsetsAt, startsOf } from './reader.ts'
 import { MAX_MESSAGE_BYTES } from './record.ts'
@@ -26,7 +27,7 @@ import type { TopicEntry } from './topics.ts'
 /** Bytes fetched ahead by a member over all its partitions. */
 export const AHEAD_BYTES = 8 * 1024 * 1024
 
-export type Sessions = Pick<MemberOptions, 'sessionMs' | 'rebalanceMs'>
+export type Sessions = Pick<MemberOptions, 'sessionMs' | 'rebalanceMs' | 'handoverMs'>
 
 /** Works on a partition until its claim is to be given up. */
 export type Serve = (claim: Claim, member: Member, running: KafkaRunning) => Promise<void>

@@ -9,6 +9,7 @@ export interface Settings extends Pick<DriverOptions, 'tls' | 'sasl'> {
   readonly sessionMs: number
   readonly patienceMs: number
   readonly transactionMs: number
+  readonly handoverMs: number
   readonly compression: Compression
   readonly state: string | undefined
 }
@@ -57,6 +58,7 @@ export function settingsOf(url: string): Settings {
     sessionMs: number('sessionMs', 10_000, 100),
     patienceMs: number('patienceMs', 10_000, 0),
     transactionMs: number('transactionMs', 60_000, 1_000),
+    handoverMs: number('handoverMs', 300_000, 0),
     compression: one('compression', COMPRESSIONS, 'none'),
     state: take('state'),
     ...securityOf(take, { secure: scheme === SECURE }),
