@@ -12,6 +12,7 @@ import {
   type Process,
   type ReadOptions,
   type Received,
+  type Reset,
   type Running,
   type SubscribeOptions,
   type Topic,
@@ -28,6 +29,7 @@ import { groupLags } from './lags.ts'
 import { LocalState } from './local-state.ts'
 import { before, offsetsAt, partitionsOf, read, startsOf } from './reader.ts'
 import { MAX_MESSAGE_BYTES, offsetAt, positionAt } from './record.ts'
+import { reset } from './reset.ts'
 import { type Sessions, subscribe } from './running.ts'
 import { type TopicEntry, Topics } from './topics.ts'
 import { type Transactions, transact } from './transact.ts'
@@ -83,9 +85,11 @@ class Kafka implements Transport {
     this.cluster = cluster.id
     this.admin = {
       ensure: async specs => translated(this.#open().ensure(specs)),
+      alter: async specs => translated(this.#open().alter(specs)),
       topics: async () => translated(this.#open().all()),
       describe: async topic => translated(this.#describe(topic)),
       positions: async (topic, from) => translated(this.#positions(topic, from)),
+      reset: async (group, topic, to, options) => translated(this.#reset(group, topic, to, options)),
       groups: async () => translated(groupLags(this.#cluster, await this.#open().names())),
     }
   }
@@ -205,6 +209,11 @@ class Kafka implements Transport {
   async #positions(topic: Topic, from: From): Promise<readonly Position[]> {
     const entry = await this.#open().resolve(topic)
     return before(await startsOf(this.#cluster, entry, partitionsOf(entry), from))
+  }
+
+  async #reset(...[group, topic, to, options]: Parameters<Admin['reset']>): Promise<Reset> {
+    const topics = this.#open()
+    return reset(this.#cluster, await topics.resolve(topic), group, topics.own(group), to, options)
   }
 
   #open(): Topics {
