@@ -139,7 +139,9 @@ export async function startGateway({
     return index.probe()
   })
   started.defer(() => forget?.())
-  const spooled = spool && started.use(await openSpooledLog({ ...spool, transport, topic, index, ...(log && { log }) }))
+  const spooled =
+    spool &&
+    started.use(await openSpooledLog({ ...spool, transport, topic, index, onReplayed: faults.ok, ...(log && { log }) }))
   const appender = new Appender({ log: spooled ?? transport, topic, onAppended: faults.ok })
   started.defer(() => Promise.race([appender.idle(), delay(CLOSE_MS, undefined, { ref: false })]))
   const shared = {

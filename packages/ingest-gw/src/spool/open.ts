@@ -20,6 +20,7 @@ interface Opening extends SpoolSettings {
   readonly topic: Topic
   /** Is told the events that wait in the spool already: their ids are used. */
   readonly index: { remember(message: Message, at: number): Promise<void> | undefined }
+  readonly onReplayed: () => void
   readonly log?: NonNullable<SpooledLogOptions['log']>
 }
 
@@ -31,6 +32,7 @@ export async function openSpooledLog({
   transport,
   topic,
   index,
+  onReplayed,
   log,
   patienceMs,
   ...rest
@@ -46,7 +48,7 @@ export async function openSpooledLog({
     },
   })
   if (spool.events > 0) log?.info({ events: spool.events, bytes: spool.bytes }, 'events wait in the spool')
-  return new SpooledLog({ transport, topic, spool, ...(patienceMs && { patienceMs }), ...(log && { log }) })
+  return new SpooledLog({ transport, topic, spool, onReplayed, ...(patienceMs && { patienceMs }), ...(log && { log }) })
 }
 
 /** Where and what, for a person. */
