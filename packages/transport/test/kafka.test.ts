@@ -7,8 +7,9 @@ import { account, counting, faultless } from '../src/conformance/counting.ts'
 import { bodyOf, contents, gate, message, numbered, settled, until, within } from '../src/conformance/observe.ts'
 import { openKafka } from '../src/kafka/kafka.ts'
 import { LocalState } from '../src/kafka/local-state.ts'
-import { bytes } from '../src/message.ts'
-import type { Message, Transport } from '../src/transport.ts'
+import { platformatic } from '../src/kafka/platformatic/platformatic.ts'
+import { bytes, HEADERS, header, headerOf } from '../src/message.ts'
+import type { Message, Position, Received, Transport } from '../src/transport.ts'
 
 const server = await kafkaForTests(inject('servers'))
 const quick = 'sessionMs=1500&patienceMs=1000&transactionMs=2000'
@@ -98,6 +99,78 @@ const cases = ({ port }: KafkaServer) => {
     await using transport = await openKafka(url)
     await run(transport, topic)
     expect(seen).toEqual(['1', '2', '3'])
+  })
+
+  /** A topic that somebody else made, with a limit of its own. */
+  async function tight(transport: Transport, maxBytes: number) {
+    const topic = await topicOf(transport, 1)
+    const broker = { id: 1, host: '127.0.0.1', port }
+    await using driver = platformatic({ brokers: [broker], clientId: 'weft-test', timeoutMs: 10_000 })
+    await using lane = driver.lane()
+    await lane.alterConfigs({ kind: 'topic', name: topic.name }, { 'max.message.bytes': String(maxBytes) })
+    // A broker learns of it a moment later.
+    const large = message('k', 'x'.repeat(2 * maxBytes))
+    await until('the limit holds', () =>
+      transport.append(topic, [large]).then(
+        () => false,
+        error => error.code === 'TOO_LARGE',
+      ),
+    )
+    const { end } = await transport.admin.describe(topic)
+    return { topic, from: { after: end } }
+  }
+
+  test('appends to a topic that takes little at once whatever it takes one by one, and refuses only the rest', async () => {
+    await using transport = await openKafka(url)
+    const { topic, from } = await tight(transport, 20_000)
+    const small = numbered(100, 7).map(each => ({ ...each, headers: [header('more', 'x'.repeat(2_000))] }))
+    const large = message('k', 'x'.repeat(30_000))
+    const [whole, refused, single] = await Promise.allSettled([
+      transport.append(topic, small),
+      transport.append(topic, [large]),
+      transport.append(topic, numbered(10, 1, 100)),
+    ])
+    expect([whole.status, refused.status, single.status]).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    expect(refused).toMatchObject({ reason: { code: 'TOO_LARGE' } })
+    const found = await contents(transport, topic, from)
+    expect(found.map(bodyOf)).toEqual(numbered(110).map(bodyOf))
+    expect((whole as PromiseFulfilledResult<readonly Position[]>).value).toEqual(
+      found.slice(0, 100).map(({ position }) => position),
+    )
+  })
+
+  test('makes a dead letter of the input whose output the topic refuses as too large, and goes on', async () => {
+    await using transport = await openKafka(url)
+    const { topic: output, from } = await tight(transport, 20_000)
+    const [input, group] = [await topicOf(transport, 1), fresh('group')]
+    await transport.append(input, numbered(200))
+    await using _ = await transport.transact([input], { group }, (batch, transaction) => {
+      for (const each of batch)
+        transaction.append(output, [message('k', bodyOf(each).padEnd(bodyOf(each) === '77' ? 30_000 : 1_000))])
+    })
+    await settled(transport, group)
+    const good = numbered(200)
+      .map(bodyOf)
+      .filter(body => body !== '77')
+    expect((await contents(transport, output, from)).map(each => bodyOf(each).trim())).toEqual(good)
+    const letters = await contents(transport, { name: `${input.name}.dlq` })
+    expect(letters.map(bodyOf)).toEqual(['77'])
+    expect(headerOf(letters[0] as Received, HEADERS.errorCode)).toBe('TOO_LARGE')
+  })
+
+  test('ends a transaction by time or by number, whichever comes first', async () => {
+    await using transport = await openKafka(url)
+    const [input, sizes] = [await topicOf(transport, 1), [] as number[]]
+    const commitEvery = { ms: 2_000, messages: 30 }
+    const process = (batch: readonly Received[]) => void sizes.push(batch.length)
+    await using _ = await transport.transact([input], { group: fresh('group'), commitEvery }, process)
+    // Far more than are taken at once, then a few that come one by one within much less than that time.
+    await transport.append(input, numbered(90))
+    await until('the many are done', () => sizes.reduce((sum, size) => sum + size, 0) === 90)
+    expect(sizes).toEqual([30, 30, 30])
+    for (let i = 0; i < 10; i++) await transport.append(input, numbered(1))
+    await until('the few are done', () => sizes.reduce((sum, size) => sum + size, 0) === 100)
+    expect(sizes.length).toBeLessThan(3 + 8)
   })
 
   test.for(['subscribe', 'transact'] as const)(

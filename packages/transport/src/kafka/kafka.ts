@@ -21,12 +21,13 @@ import {
   WeftError,
   type Writer,
 } from '../transport.ts'
-import { Appender, partsOf } from './appender.ts'
+import { Appender } from './appender.ts'
 import { Cluster, translated } from './cluster.ts'
 import type { Driver, DriverOptions } from './driver.ts'
 import { findIds } from './framing.ts'
 import { groupLags } from './lags.ts'
 import { LocalState } from './local-state.ts'
+import { partsOf } from './parts.ts'
 import { before, offsetsAt, partitionsOf, read, startsOf } from './reader.ts'
 import { MAX_MESSAGE_BYTES, offsetAt, positionAt } from './record.ts'
 import { reset } from './reset.ts'
