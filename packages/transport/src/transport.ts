@@ -183,6 +183,15 @@ export interface Lag {
   readonly ms: number
   /** Milliseconds since the epoch at which the member last settled something here, or was handed the partition. */
   readonly movedAt: number
+  /** While the state of the partition is still being read: nothing of it is processed before. */
+  readonly restoring?: Restoring
+}
+
+/** Entries of a changelog, read of how many, and since when in milliseconds since the epoch. */
+export interface Restoring {
+  readonly done: number
+  readonly of: number
+  readonly since: number
 }
 
 export interface Guarantees {

@@ -7,11 +7,12 @@ import {
   type Lag,
   type Position,
   type Received,
+  type Restoring,
   type Running,
   type SubscribeOptions,
   WeftError,
 } from '../transport.ts'
-import { type Appender, partsOf } from './appender.ts'
+import type { Appender } from './appender.ts'
 import { type Cluster, nameOf, translated } from './cluster.ts'
 import { Cursor, type Settled, type Start } from './cursor.ts'
 import { weftError } from './errors.ts'
@@ -19,6 +20,7 @@ import { Fetcher } from './fetcher.ts'
 import { findIdsOrNot } from './framing.ts'
 import type { Claim } from './holdings.ts'
 import { Member, type MemberOptions } from './member.ts'
+import { partsOf } from './parts.ts'
 import { placed, positionsOf } from './positions.ts'
 import { offsetsAt, startsOf } from './reader.ts'
 import { MAX_MESSAGE_BYTES } from './record.ts'
@@ -37,6 +39,7 @@ export class KafkaRunning implements Running {
   readonly done: Promise<void>
   readonly cursors = new Map<number, Cursor>()
   readonly moved = new Map<string, number>()
+  readonly #restoring = new Map<number, Restoring>()
   readonly #cluster: Cluster
   readonly #inputs: readonly TopicEntry[]
   readonly #member: Member
@@ -58,6 +61,13 @@ export class KafkaRunning implements Running {
     this.done.catch(() => {})
   }
 
+  /** How far a partition's state has been read; undefined when it is there. */
+  restores(partition: number, progress: Restoring | undefined): void {
+    if (progress) this.#restoring.set(partition, progress)
+    else this.#restoring.delete(partition)
+    for (const { name } of this.#inputs) this.moved.set(nameOf({ topic: name, partition }), Date.now())
+  }
+
   async lag(): Promise<readonly Lag[]> {
     const claims = this.#member.held.toSorted((a, b) => a.partition - b.partition)
     const partitions = claims.map(({ partition }) => partition)
@@ -75,7 +85,8 @@ export class KafkaRunning implements Running {
             const oldest = messages > 0 ? await appendedAt(this.#cluster, entry, partition, from) : undefined
             const movedAt = Math.max(since, this.moved.get(nameOf({ topic: entry.name, partition })) ?? 0)
             const ms = oldest === undefined ? 0 : Math.max(0, Date.now() - oldest)
-            return { topic: entry.topic, partition, messages, ms, movedAt }
+            const restoring = this.#restoring.get(partition)
+            return { topic: entry.topic, partition, messages, ms, movedAt, ...(restoring && { restoring }) }
           }),
         )
       }),

@@ -29,7 +29,7 @@ export async function transact(
   inputs: readonly TopicEntry[],
   deadLetters: readonly TopicEntry[],
   own: string,
-  { group, from = 'earliest', commitEvery: { messages: maxCount = 1_000 } = {}, retry }: TransactOptions,
+  { group, from = 'earliest', commitEvery: { messages: maxCount = 1_000, ms: maxMs = 0 } = {}, retry }: TransactOptions,
   sessions: Sessions,
   transactions: Transactions,
   process: Process,
@@ -69,8 +69,8 @@ export async function transact(
       `${producer.id}#0`,
     )
     const claimed = new ClaimedState(cluster, changelog, partitions, state.partition(cluster.id, own, partition), claim)
-    await translated(claimed.restore())
-    const cursor = new Cursor(cluster, fetcher, partition, starts, { signal: claim.signal, maxCount })
+    await translated(claimed.restore(progress => running.restores(partition, progress)))
+    const cursor = new Cursor(cluster, fetcher, partition, starts, { signal: claim.signal, maxCount, maxMs })
     running.cursors.set(partition, cursor)
     const source: Source = {
       signal: claim.signal,

@@ -1,8 +1,7 @@
 import { backoff, pause } from '../backoff.ts'
 import { DEAD_LETTER_BYTES } from '../dead-letters.ts'
 import type { OpenTransaction } from '../processing.ts'
-import { type AppendOptions, type Message, type Topic, WeftError } from '../transport.ts'
-import { partsOf } from './appender.ts'
+import { type AppendOptions, type Message, type Restoring, type Topic, WeftError } from '../transport.ts'
 import { restore } from './changelog.ts'
 import { type Cluster, nameOf } from './cluster.ts'
 import type { Committer } from './committer.ts'
@@ -10,6 +9,7 @@ import type { Settled } from './cursor.ts'
 import { findIds, findIdsOrNot, lacksId } from './framing.ts'
 import type { Claim } from './holdings.ts'
 import { type PartitionState, stateKey } from './local-state.ts'
+import { partsOf } from './parts.ts'
 import { type Output, UnknownOutcome } from './producer.ts'
 import { MAX_MESSAGE_BYTES, recordOf } from './record.ts'
 import { configsOf, createTopics, type Topics } from './topics.ts'
@@ -34,8 +34,16 @@ export class ClaimedState {
     this.#claim = claim
   }
 
-  async restore(): Promise<void> {
-    this.at = await restore(this.#cluster, this.changelog, this.#claim.partition, this.local, this.#claim.signal)
+  async restore(progress?: (restoring: Restoring | undefined) => void): Promise<void> {
+    const place = { topic: this.changelog, partition: this.#claim.partition }
+    const since = Date.now()
+    try {
+      this.at = await restore(this.#cluster, place, this.local, this.#claim.signal, (done, of) =>
+        progress?.({ done, of, since }),
+      )
+    } finally {
+      progress?.(undefined)
+    }
   }
 
   /** Makes the changelog if this is the first state that the group keeps. */
