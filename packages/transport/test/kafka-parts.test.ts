@@ -170,11 +170,24 @@ test.for([
   ['kafka://h:1?sessionMs=soon', 'sessionMs must be'],
   ['kafka://h:1?compression=zip', 'compression must be one of'],
   ['kafka://h:1?sesionMs=1', 'unknown parameters (sesionMs)'],
+  ['kafka://h:1?driver=node-rdkafka', 'driver must be one of platformatic, kafkajs'],
+  ['kafka://ann:secret@h:1', 'passwordFile=FILE or the variable WEFT_KAFKA_PASSWORD'],
+  ['kafka://h:1?sasl=scram-sha-512&user=ann&password=secret', 'passwordFile=FILE or the variable WEFT_KAFKA_PASSWORD'],
+  ['kafka://h:1?sasl=gssapi', 'sasl must be one of plain, scram-sha-256, scram-sha-512'],
+  ['kafka://h:1?sasl=plain&user=ann', 'only over kafka+ssl://'],
+  ['kafka://h:1?sasl=scram-sha-512', 'sasl needs a user'],
+  ['kafka://h:1?sasl=scram-sha-512&user=ann', 'sasl needs a password'],
+  ['kafka://h:1?sasl=scram-sha-512&user=ann&passwordFile=nowhere', 'nowhere cannot be read (ENOENT)'],
+  ['kafka://h:1?user=ann', 'are for SASL'],
+  ['kafka://h:1?ca=ca.pem', 'are for TLS'],
+  ['kafka+ssl://h:1?cert=own.pem', 'cert and key belong together'],
+  ['kafka+ssl://h:1?ca=package.json', 'cannot be used'],
 ])('refuses %s, and says why', async ([url, why]) => {
   await expect(openKafka(url as string)).rejects.toMatchObject({
     code: 'INVALID',
     message: expect.stringContaining(why as string),
   })
+  await expect(openKafka(url as string)).rejects.not.toMatchObject({ message: expect.stringContaining('secret') })
 })
 
 test('says UNAVAILABLE when no broker is there', async () => {

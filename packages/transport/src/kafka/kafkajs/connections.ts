@@ -8,6 +8,8 @@ import { Connection, requests } from './library.ts'
 export interface Connected {
   readonly connection: Connection
   readonly offered: ReadonlyMap<number, Offered>
+  /** What still waits for an answer fails, and the next request makes a new connection. */
+  end(): Promise<void>
 }
 
 const [TLS_ALERT, TLS_MAJOR_VERSION] = [21, 3]
@@ -71,7 +73,14 @@ export class Connections {
     const timer = setTimeout(() => late.reject(new Error(`not connected after ${2 * patienceMs} ms`)), 2 * patienceMs)
     try {
       const offered = await Promise.race([late.promise, this.#introduce(connection)])
-      return { connection, offered }
+      return {
+        connection,
+        offered,
+        end: () => {
+          ended()
+          return end(connection)
+        },
+      }
     } catch (error) {
       await end(connection)
       throw error
@@ -95,7 +104,6 @@ export class Connections {
     return new Map(answer.apiVersions.map(each => [each.apiKey, each]))
   }
 
-  /** What still waits for an answer fails. */
   async close(): Promise<void> {
     this.#closed = true
     const kept = [...this.#kept.values()]
@@ -103,7 +111,7 @@ export class Connections {
     await Promise.all(
       kept.map(made =>
         made.then(
-          ({ connection }) => end(connection),
+          connected => connected.end(),
           () => {},
         ),
       ),
@@ -112,7 +120,7 @@ export class Connections {
 }
 
 /** The library waits for answers before it hangs up, for ever if need be: whoever waits for one is told first. */
-export async function end(connection: Connection): Promise<void> {
+async function end(connection: Connection): Promise<void> {
   connection.rejectRequests(new Error('the connection was closed'))
   await connection.disconnect()
   connection.socket?.destroy()
