@@ -1,13 +1,12 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { kafkaForTests, stop as stopServer } from '@weft/local/for-tests'
 import { loadCatalogue } from '@weft/schema'
 import { open, type Transport } from '@weft/transport'
-import { expect, test } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
 import { contents, differences, faultsOfCopies, faultsOfMinutes, firstOfEach } from './exactly-once/accounting.ts'
+import { ownBroker } from './exactly-once/broker.ts'
 import { drained, processed, RULES, shoppers, starter } from './exactly-once/fabric.ts'
 import { type Random, randomOf } from './exactly-once/random.ts'
 import type { Told } from './exactly-once/shopper.ts'
@@ -20,25 +19,6 @@ const KILLS = 9
 const RESTARTS = [3, 6]
 const catalogue = await loadCatalogue()
 const seed = Number(process.env.WEFT_SEED ?? Math.floor(Math.random() * 2 ** 31))
-
-/** A broker of its own, that can be killed without harm to other tests. Undefined where this machine lacks what it takes. */
-async function broker() {
-  const folder = await mkdtemp(path.join(tmpdir(), 'weft-killing-'))
-  const end = async (signal: 'SIGKILL' | 'SIGTERM') => stopServer(path.join(folder, 'kafka'), { signal })
-  const server = await kafkaForTests(folder)
-  return {
-    /** Members are taken for dead after a second and a half, and wait for the broker while it is away. */
-    url: server && `kafka://127.0.0.1:${server.port}?sessionMs=1500&patienceMs=30000`,
-    async restart(signal: 'SIGKILL' | 'SIGTERM') {
-      await end(signal)
-      await kafkaForTests(folder)
-    },
-    async [Symbol.asyncDispose]() {
-      await end('SIGKILL')
-      await rm(folder, { recursive: true, force: true })
-    },
-  }
-}
 
 /** Kills pipelines that are at work, one every few seconds. */
 async function underFire(pipelines: readonly Supervised[], random: Random, onKill: (kills: number) => Promise<void>) {
@@ -87,11 +67,13 @@ const faultsOf = async (transport: Transport, told: Told) => {
   return { faults, raw: raw.length, events: events.length, alerts: alerts.length, late: late.length }
 }
 
-const server = await broker()
+const server = await ownBroker()
+afterAll(() => server[Symbol.asyncDispose]())
 
 if (server.url === undefined) test.skip('pipelines on Kafka are killed: not run here, see the last lines', () => {})
 else {
-  const { url } = server
+  // Members are taken for dead after a second and a half.
+  const url = `${server.url}&sessionMs=1500`
 
   test('whoever is killed while events pour in, workers or the broker, each event is processed exactly once', {
     timeout: 400_000,
