@@ -1,6 +1,7 @@
 export { type Certificate, type CertificateFiles, createAuthority } from './certificates.ts'
 export { fetched, java, Missing } from './jars.ts'
 export { type KafkaServer, startKafka } from './kafka.ts'
+export { kafkaTool } from './kafka-tool.ts'
 export { type PulsarServer, startPulsar } from './pulsar.ts'
 export { type RedisServer, startRedis } from './redis.ts'
 export { type RegistryServer, startRegistry } from './registry.ts'

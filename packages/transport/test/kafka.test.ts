@@ -26,15 +26,6 @@ async function topicOf(transport: Transport, partitions = 4) {
 const cases = ({ port }: KafkaServer) => {
   const url = `kafka://127.0.0.1:${port}?${quick}`
 
-  test.for(['gzip', 'snappy', 'lz4', 'zstd'])('compresses with %s what others read', async compression => {
-    await using writer = await openKafka(`${url}&compression=${compression}`)
-    await using reader = await openKafka(url)
-    const topic = await topicOf(writer)
-    const sent = numbered(200).map(each => ({ ...each, value: bytes(`${bodyOf(each)} ${'again '.repeat(50)}`) }))
-    await writer.append(topic, sent)
-    expect((await contents(reader, topic)).map(bodyOf).sort()).toEqual(sent.map(bodyOf).sort())
-  })
-
   test('comes to lag 0 behind what nobody sees: markers and what was taken back', async () => {
     await using transport = await openKafka(url)
     const [input, output] = [await topicOf(transport), await topicOf(transport)]
