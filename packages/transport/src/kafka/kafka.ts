@@ -44,9 +44,9 @@ import { KafkaWriter } from './writer.ts'
 export async function openKafka(url: string, { tenant, clientId, schemas }: OpenOptions = {}): Promise<Transport> {
   const settings = settingsOf(url)
   const name = clientId ?? `weft-${process.pid}`
-  const { brokers, tls, sasl, patienceMs } = settings
+  const { brokers, tls, sasl, patienceMs, replicas, minInSync } = settings
   const driver = await driverOf(settings.driver, { brokers, clientId: name, timeoutMs: patienceMs + 5_000, tls, sasl })
-  const cluster = await Cluster.open(driver, settings.patienceMs, schemas)
+  const cluster = await Cluster.open(driver, patienceMs, { ids: schemas, copies: { replicas, minInSync } })
   return new Kafka(cluster, tenant, settings)
 }
 

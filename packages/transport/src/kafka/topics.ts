@@ -140,7 +140,12 @@ export class Topics {
 
 /** Makes topics; another that makes the same at the same time does no harm. Resolves when they can be used. */
 export async function createTopics(cluster: Cluster, topics: readonly NewTopic[]): Promise<void> {
-  let missing = topics
+  const { replicas, minInSync } = cluster.copies
+  let missing = topics.map(topic => ({
+    ...topic,
+    replicas: topic.replicas ?? replicas,
+    configs: { ...limitsOf({ minInSync }), ...topic.configs },
+  }))
   if (missing.length === 0) return
   await persist(
     async () => {

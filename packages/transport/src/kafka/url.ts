@@ -12,6 +12,8 @@ export interface Settings extends Pick<DriverOptions, 'tls' | 'sasl'> {
   readonly handoverMs: number
   readonly compression: Compression
   readonly state: string | undefined
+  readonly replicas: number | undefined
+  readonly minInSync: number | undefined
 }
 
 const DRIVERS = ['platformatic', 'kafkajs'] as const
@@ -38,7 +40,7 @@ export function settingsOf(url: string): Settings {
     parameters.delete(name)
     return given ?? undefined
   }
-  const number = (name: string, otherwise: number, least: number) => {
+  const number = <T extends number | undefined>(name: string, otherwise: T, least: number): T | number => {
     const given = take(name)
     if (given === undefined) return otherwise
     const value = Number(given)
@@ -61,6 +63,8 @@ export function settingsOf(url: string): Settings {
     handoverMs: number('handoverMs', 300_000, 0),
     compression: one('compression', COMPRESSIONS, 'none'),
     state: take('state'),
+    replicas: number('replicas', undefined, 1),
+    minInSync: number('minInSync', undefined, 1),
     ...securityOf(take, { secure: scheme === SECURE }),
   }
   const unknown = [...parameters.keys()]
