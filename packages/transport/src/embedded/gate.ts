@@ -15,7 +15,7 @@ import {
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WeftError } from '../transport.ts'
-import { type HostProcess, isRunning, thisProcess } from './processes.ts'
+import { type HostProcess, hostProcess, isRunning } from './processes.ts'
 
 const IDLE = Buffer.from('0')
 const COMMITTING = Buffer.from('1')
@@ -48,11 +48,10 @@ export class Gate {
   readonly #namespace: string
   #file: number | undefined
 
-  constructor(directory: string) {
+  constructor(directory: string, { pid, started, namespace }: HostProcess = hostProcess()) {
     this.#directory = directory
     this.#opening = join(directory, 'opening')
     this.#committing = join(directory, 'committing')
-    const { pid, started, namespace } = thisProcess()
     this.#namespace = namespace.replaceAll(/\W/g, '')
     this.#name = [pid, started, this.#namespace, randomUUID().slice(0, 8)].join('-')
   }

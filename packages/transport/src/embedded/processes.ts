@@ -9,9 +9,10 @@ export interface HostProcess {
   readonly namespace: string
 }
 
-export const thisProcess = (): HostProcess => ({
-  pid: process.pid,
-  started: startOf(process.pid),
+/** This one, or another that runs in its namespace. */
+export const hostProcess = (pid = process.pid): HostProcess => ({
+  pid,
+  started: startOf(pid),
   namespace: namespaceOf(),
 })
 

@@ -12,7 +12,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { type HostProcess, isRunning, thisProcess } from './processes.ts'
+import { type HostProcess, hostProcess, isRunning } from './processes.ts'
 
 /** A process that uses the store, as other processes see it. */
 export interface Process extends HostProcess {
@@ -36,7 +36,7 @@ export class Session {
     this.#folder = join(directory, 'sessions')
     const session = randomUUID()
     this.path = join(this.#folder, session)
-    this.process = { session, ...thisProcess() }
+    this.process = { session, ...hostProcess() }
   }
 
   /** Shows the member as live from now on, beating at least five times in `sessionMs`. */
