@@ -16,7 +16,7 @@ export interface EventsRoute {
   readonly catalogue: Catalogue
   readonly check: CheckEvent
   readonly seen: SeenEvents
-  readonly idempotency: IdempotencyKeys
+  readonly idempotency: Pick<IdempotencyKeys, 'begin' | 'end'>
   readonly appender: Appender
   readonly rate: RateLimit
   readonly inFlight: InFlight

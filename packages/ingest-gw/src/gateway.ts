@@ -18,6 +18,7 @@ import { InFlight, type Rate, RateLimit } from './limits.ts'
 import { buildListener } from './listener.ts'
 import { openLogIndex } from './log-index.ts'
 import { openApi } from './openapi.ts'
+import type { SharedSettings } from './shared/connection.ts'
 import { openSpooledLog, type SpoolSettings } from './spool/open.ts'
 
 export interface Address {
@@ -60,6 +61,8 @@ export interface GatewayOptions {
   }
   /** Where events wait while the log does not take them. Default: nowhere, they are refused. */
   readonly spool?: SpoolSettings
+  /** Through which several gateways share event ids and Idempotency-Keys. Default: each knows its own, and the log. */
+  readonly redis?: SharedSettings
   readonly checks?: EventChecks
   /** How long an event id, or an Idempotency-Key, is known as used. Default 24 h. */
   readonly duplicateWindowMs?: number
@@ -94,6 +97,7 @@ export async function startGateway({
   cors = {},
   limits = {},
   spool,
+  redis,
   checks = {},
   duplicateWindowMs = 86_400_000,
   signal,
@@ -128,6 +132,9 @@ export async function startGateway({
     }),
   )
   const idempotency = started.use(new IdempotencyKeys(index.environment, duplicateWindowMs))
+  const windowMs = duplicateWindowMs
+  const own = { ids: index, keys: idempotency, cluster: transport.cluster, windowMs, ...(log && { log }) }
+  const several = redis && started.use(await (await import('./shared/open.ts')).openShared({ ...redis, ...own }))
   const faults = logFaults(log)
   let closing = false
   const forget = health?.add('ingest-gw', () => {
@@ -136,7 +143,9 @@ export async function startGateway({
     if (spooling) return spooling
     if (faults.failing) return { ok: false, detail: 'the log does not take events' }
     if (spooled && index.logFault) return { ok: true, detail: 'the log cannot be read; events would be spooled' }
-    return index.probe()
+    const check = index.probe()
+    if (!redis || several?.isUp || !check.ok) return check
+    return { ok: true, detail: `Redis does not answer: ids of other gateways are known from the log; ${check.detail}` }
   })
   started.defer(() => forget?.())
   const spooled =
@@ -148,8 +157,8 @@ export async function startGateway({
     auth,
     catalogue,
     check: eventChecker(checks),
-    seen: index,
-    idempotency,
+    seen: several?.ids ?? index,
+    idempotency: several?.keys ?? idempotency,
     appender,
     rate: new RateLimit(rate, tenants),
     inFlight: new InFlight(maxInFlightBytes, maxTenantInFlightBytes, () => appender.drain.bytesPerSecond),

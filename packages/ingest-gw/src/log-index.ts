@@ -62,7 +62,7 @@ export async function openLogIndex(options: LogIndexOptions): Promise<LogIndex> 
   return index
 }
 
-export class LogIndex implements SeenEvents {
+export class LogIndex implements SeenEvents, AsyncDisposable {
   readonly environment: RootDatabase
   readonly #transport: Transport
   readonly #windowMs: number
