@@ -1,6 +1,7 @@
 export { type Certificate, type CertificateFiles, createAuthority } from './certificates.ts'
 export { fetched, java, Missing } from './jars.ts'
 export { type KafkaServer, startKafka } from './kafka.ts'
+export { type KafkaCluster, startKafkaCluster } from './kafka-cluster.ts'
 export { kafkaTool } from './kafka-tool.ts'
 export { type PulsarServer, startPulsar } from './pulsar.ts'
 export { type RedisServer, startRedis } from './redis.ts'

@@ -35,8 +35,16 @@ function sasl(listener: string): Record<string, string> {
   }
 }
 
-/** The text of server.properties. */
-export const settings = (ports: Ports, logs: string, { ca, server }: CertificateFiles, eager: boolean): string =>
+export type Properties = Readonly<Record<string, string | number>>
+
+/** The text of server.properties; `own` has the last word. */
+export const settings = (
+  ports: Ports,
+  logs: string,
+  { ca, server }: CertificateFiles,
+  eager: boolean,
+  own: Properties,
+): string =>
   Object.entries({
     'process.roles': 'broker,controller',
     'node.id': 1,
@@ -79,6 +87,7 @@ export const settings = (ports: Ports, logs: string, { ca, server }: Certificate
       'log.segment.delete.delay.ms': 1_000,
       'transaction.abort.timed.out.transaction.cleanup.interval.ms': 200,
     }),
+    ...own,
   })
     .map(([name, value]) => `${name}=${value}`)
     .join('\n')
