@@ -17,6 +17,7 @@ import { IdempotencyKeys } from './idempotency.ts'
 import { InFlight, type Rate, RateLimit } from './limits.ts'
 import { buildListener } from './listener.ts'
 import { openLogIndex } from './log-index.ts'
+import { observeInFlight } from './metrics.ts'
 import { openApi } from './openapi.ts'
 import type { SharedSettings } from './shared/connection.ts'
 import { openSpooledLog, type SpoolSettings } from './spool/open.ts'
@@ -153,6 +154,8 @@ export async function startGateway({
     started.use(await openSpooledLog({ ...spool, transport, topic, index, onReplayed: faults.ok, ...(log && { log }) }))
   const appender = new Appender({ log: spooled ?? transport, topic, onAppended: faults.ok })
   started.defer(() => Promise.race([appender.idle(), delay(CLOSE_MS, undefined, { ref: false })]))
+  const inFlight = new InFlight(maxInFlightBytes, maxTenantInFlightBytes, () => appender.drain.bytesPerSecond)
+  started.use(observeInFlight(inFlight))
   const shared = {
     auth,
     catalogue,
@@ -161,7 +164,7 @@ export async function startGateway({
     idempotency: several?.keys ?? idempotency,
     appender,
     rate: new RateLimit(rate, tenants),
-    inFlight: new InFlight(maxInFlightBytes, maxTenantInFlightBytes, () => appender.drain.bytesPerSecond),
+    inFlight,
     maxBodyBytes,
     maxDecodedBytes,
     maxEvents,
