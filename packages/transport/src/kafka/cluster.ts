@@ -122,7 +122,9 @@ export class Cluster {
 
   /** What was known of a topic turned out to be wrong. */
   forget(topic: string): void {
-    this.#topics.delete(topic)
+    const known = this.#topics.get(topic)
+    // That it is there, and in how many partitions, is still the best guess.
+    if (known) this.#topics.set(topic, { ...known, at: Number.NEGATIVE_INFINITY })
   }
 
   /** The places by the broker that leads each. */

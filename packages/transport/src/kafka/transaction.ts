@@ -1,11 +1,12 @@
-import { backoff, pause } from '../backoff.ts'
+import { backoff, OUTAGE_MS, pause } from '../backoff.ts'
 import { DEAD_LETTER_BYTES } from '../dead-letters.ts'
 import type { OpenTransaction } from '../processing.ts'
 import { type AppendOptions, type Message, type Restoring, type Topic, WeftError } from '../transport.ts'
 import { restore } from './changelog.ts'
-import { type Cluster, nameOf } from './cluster.ts'
+import { type Cluster, nameOf, translated } from './cluster.ts'
 import type { Committer } from './committer.ts'
 import type { Settled } from './cursor.ts'
+import { weftError } from './errors.ts'
 import { findIds, findIdsOrNot, lacksId } from './framing.ts'
 import type { Claim } from './holdings.ts'
 import { type PartitionState, stateKey } from './local-state.ts'
@@ -111,22 +112,29 @@ export class KafkaTransaction implements OpenTransaction {
 
   /**
    * Finds the topics and the schemas' ids that were not known when they were appended to. NOT_FOUND and SCHEMA, as the
-   * fault of whoever appended; a registry that is away or was not given a schema in time is nobody's, and waited for.
+   * fault of whoever appended; a broker or a registry that is away, or was not given a schema in time, is nobody's, and
+   * waited for: no message becomes a dead letter by that.
    */
   async settle(): Promise<void> {
     const { ids } = this.#topics
     for (const { topic, messages, options } of this.#pending.splice(0)) {
-      const entry = await this.#topics.resolve(topic)
-      for (let attempt = 1; ; attempt++) {
-        try {
-          await (options.maxBytes === undefined ? findIds(messages, ids) : findIdsOrNot(messages, ids))
-          break
-        } catch (error) {
-          if (!(error instanceof WeftError && error.retryable)) throw error
-          if (!(await pause(backoff(attempt), this.signal))) throw error
-        }
-      }
+      const entry = await this.#patiently(() => this.#topics.resolve(topic))
+      await this.#patiently(() =>
+        options.maxBytes === undefined ? findIds(messages, ids) : findIdsOrNot(messages, ids),
+      )
       this.#outputs.push(...partsOf(entry, messages, { ...options, ids }))
+    }
+  }
+
+  async #patiently<T>(ask: () => Promise<T> | T): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await ask()
+      } catch (error) {
+        const reason = weftError(error)
+        if (!(reason instanceof WeftError && reason.retryable)) throw reason
+        if (!(await pause(backoff(attempt, { maxMs: OUTAGE_MS }), this.signal))) throw reason
+      }
     }
   }
 
@@ -174,7 +182,7 @@ export class KafkaTransaction implements OpenTransaction {
     const { changelog } = this.#state
     const outputs = [...this.#outputs]
     if (this.#changes.size > 0) {
-      await this.#state.prepare()
+      await translated(this.#state.prepare())
       const records = [...this.#changes].map(([name, value]) => {
         const message = { key: Buffer.from(name, 'latin1'), value: value ?? null, time: 0 }
         return { ...recordOf(message, changelog, { maxBytes: Number.POSITIVE_INFINITY }).record, headers: [] }
