@@ -1,15 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { type KafkaServer, kafkaForTests, startKafka, stop } from '@weft/local/for-tests'
+import { type KafkaServer, kafkaForTests } from '@weft/local/for-tests'
 import { describe, expect, inject, test } from 'vitest'
-import { account, counting, faultless } from '../src/conformance/counting.ts'
 import { bodyOf, contents, gate, message, numbered, settled, until, within } from '../src/conformance/observe.ts'
 import { openKafka } from '../src/kafka/kafka.ts'
 import { LocalState } from '../src/kafka/local-state.ts'
 import { platformatic } from '../src/kafka/platformatic/platformatic.ts'
 import { bytes, HEADERS, header, headerOf } from '../src/message.ts'
-import type { Message, Position, Received, Transport } from '../src/transport.ts'
+import type { Position, Received, Transport } from '../src/transport.ts'
 
 const server = await kafkaForTests(inject('servers'))
 const quick = 'sessionMs=1500&patienceMs=1000&transactionMs=2000'
@@ -195,40 +194,6 @@ const cases = ({ port }: KafkaServer) => {
       finish.open()
     },
   )
-
-  test('goes on when the broker is killed and comes back: nothing lost, nothing doubled', {
-    timeout: 180_000,
-  }, async () => {
-    const folder = path.join(inject('servers'), fresh('killed'))
-    try {
-      const broker = await startKafka({ folder, eager: true })
-      await using transport = await openKafka(`${broker.url}?sessionMs=1500&patienceMs=60000&transactionMs=2000`)
-      const [input, output, group] = [await topicOf(transport), await topicOf(transport), fresh('group')]
-      const sent: Message[] = []
-      const feed = async (count: number) => {
-        for (let i = 0; i < count; i++) {
-          const messages = numbered(5, 7, sent.length)
-          sent.push(...messages)
-          await transport.append(input, messages)
-        }
-      }
-      await using _ = await transport.transact([input], { group, commitEvery: { messages: 20 } }, counting(output))
-      for (let round = 0; round < 2; round++) {
-        const feeding = feed(100)
-        await until('it is at work', async () =>
-          (await transport.admin.describe(output)).end.some(({ at }) => at !== '-1'),
-        )
-        await stop(folder, { signal: 'SIGKILL' })
-        await startKafka({ folder, eager: true })
-        await feeding
-      }
-      await settled(transport, group)
-      expect(account(sent, await contents(transport, output))).toEqual(faultless)
-    } finally {
-      await stop(folder)
-      await rm(folder, { recursive: true, force: true })
-    }
-  })
 }
 
 if (server) describe('kafka', () => cases(server))
