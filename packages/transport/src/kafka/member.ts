@@ -61,7 +61,7 @@ export class Member implements AsyncDisposable {
     )
     // Whoever joins is answered when all have joined.
     this.#lane = cluster.driver.lane({ timeoutMs: options.rebalanceMs + 5_000 })
-    this.#pulse = cluster.driver.lane({ timeoutMs: Math.max(500, options.sessionMs / 3) })
+    this.#pulse = cluster.driver.lane({ timeoutMs: Math.max(2_000, options.sessionMs / 3) })
     this.#membership = { group: options.group, id: '', generation: -1 }
     this.done = this.#finish.promise
     this.done.catch(() => {})
