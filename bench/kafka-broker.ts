@@ -12,7 +12,7 @@ export const PARTITIONS = 12
 
 /** Where the broker of this run is: HOST:PORT. */
 export const address = (): string => argv[argv.indexOf('--at') + 1] ?? ''
-export const openKafka = (options = ''): Promise<Transport> => open(`kafka://${address()}${options}`)
+export const openKafka = (): Promise<Transport> => open(`kafka://${address()}?patienceMs=60000`)
 
 /** Contenders side by side on core 0, against one broker on core 1. `prepare` fills what they all read. */
 export async function onKafka(contest: Contest, prepare = async () => {}): Promise<void> {
