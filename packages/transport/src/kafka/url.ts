@@ -67,6 +67,9 @@ export function settingsOf(url: string): Settings {
     minInSync: number('minInSync', undefined, 1),
     ...securityOf(take, { secure: scheme === SECURE }),
   }
+  const { replicas, minInSync } = settings
+  if (replicas !== undefined && minInSync !== undefined && minInSync > replicas)
+    throw new WeftError('INVALID', `"${url}": of ${replicas} replicas ${minInSync} cannot be in sync`)
   const unknown = [...parameters.keys()]
   if (unknown.length > 0)
     throw new WeftError(
