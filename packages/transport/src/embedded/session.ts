@@ -12,7 +12,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { type HostProcess, hostProcess, isRunning } from './processes.ts'
+import { type HostProcess, hostProcess, isRunning } from '../processes.ts'
 
 /** A process that uses the store, as other processes see it. */
 export interface Process extends HostProcess {

@@ -1,10 +1,10 @@
 import { mkdirSync, realpathSync } from 'node:fs'
+import { LmdbGate } from '../lmdb-gate.ts'
 import { type SchemaRef, WeftError } from '../transport.ts'
 import { Committer } from './committer.ts'
 import { decodeEnds, NO_RECORDS, type PartitionEnds } from './ends.ts'
 import { type Environment, openEnvironment, versionBytes } from './environment.ts'
 import { checkFile } from './file-check.ts'
-import { Gate } from './gate.ts'
 import { Janitor } from './janitor.ts'
 import { KEY, logKey, offsetOf } from './keys.ts'
 import { Room } from './room.ts'
@@ -27,7 +27,7 @@ const open_ = new Map<string, Promise<Store>>()
 export class Store {
   readonly directory: string
   #environment: Environment
-  readonly gate: Gate
+  readonly gate: LmdbGate
   readonly committer: Committer
   readonly watch: Watch
   readonly session: Session
@@ -63,11 +63,11 @@ export class Store {
 
   static async #open(directory: string): Promise<Store> {
     checkFile(directory)
-    const gate = new Gate(directory)
+    const gate = new LmdbGate(directory)
     return new Store(directory, gate, await gate.open(() => openEnvironment(directory)))
   }
 
-  private constructor(directory: string, gate: Gate, environment: Environment) {
+  private constructor(directory: string, gate: LmdbGate, environment: Environment) {
     this.directory = directory
     this.gate = gate
     this.#environment = environment

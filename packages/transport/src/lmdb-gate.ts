@@ -14,8 +14,8 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { WeftError } from '../transport.ts'
 import { type HostProcess, hostProcess, isRunning } from './processes.ts'
+import { WeftError } from './transport.ts'
 
 const IDLE = Buffer.from('0')
 const COMMITTING = Buffer.from('1')
@@ -40,7 +40,7 @@ const UNSEEN = 60_000
  * first and looks then, so that of two at least one sees the other. Files are named after their processes, and those of
  * processes that are gone count for nothing.
  */
-export class Gate {
+export class LmdbGate {
   readonly #directory: string
   readonly #opening: string
   readonly #committing: string
@@ -66,7 +66,7 @@ export class Gate {
     })
     if (hindrance)
       throw this.#closed(
-        `process ${processOf(hindrance).pid} is in the middle of a commit, or of opening it, and does not go on; let it go on, or end it`,
+        `process ${processOf(hindrance).pid} is in the middle of a commit, or of opening it, and does not go on; let it go on, or end it (or remove the folders "opening" and "committing", if this is a copy of a store that was in use)`,
       )
     try {
       return open()
@@ -82,7 +82,7 @@ export class Gate {
       await close()
     } finally {
       this.#release()
-      if (this.#file !== undefined) this.#forget(this.#file)
+      this.#forget()
     }
   }
 
@@ -99,7 +99,7 @@ export class Gate {
       this.#tell(IDLE)
     } catch {
       // A disk that takes nothing takes files away.
-      this.#forget(this.#file)
+      this.#forget()
     }
   }
 
@@ -127,7 +127,7 @@ export class Gate {
   }
 
   #release(): void {
-    rmSync(join(this.#opening, this.#name), { force: true })
+    remove(join(this.#opening, this.#name))
     this.#clear()
   }
 
@@ -184,7 +184,7 @@ export class Gate {
     return namesIn(folder).filter(name => {
       if (name === this.#name) return false
       const live = this.#isLive(folder, name)
-      if (!live) rmSync(join(folder, name), { force: true })
+      if (!live) remove(join(folder, name))
       return live
     })
   }
@@ -204,14 +204,23 @@ export class Gate {
     writeSync(this.#file, state, 0, 1, 0)
   }
 
-  #forget(file: number): void {
+  #forget(): void {
+    if (this.#file === undefined) return
+    closeSync(this.#file)
     this.#file = undefined
-    closeSync(file)
-    rmSync(join(this.#committing, this.#name), { force: true })
+    remove(join(this.#committing, this.#name))
   }
 
   #closed(why: string, cause?: unknown): WeftError {
     return new WeftError('UNAVAILABLE', `the store in "${this.#directory}" can't be opened: ${why}`, { cause })
+  }
+}
+
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true })
+  } catch {
+    // Of another user, or on a disk that became read-only: it counts for nothing when its process is gone.
   }
 }
 

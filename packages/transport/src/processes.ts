@@ -16,14 +16,15 @@ export const hostProcess = (pid = process.pid): HostProcess => ({
   namespace: namespaceOf(),
 })
 
-/** Of a process in the namespace of this one. */
+/** Of a process in the namespace of this one. Where the system doesn't say enough it counts as running. */
 export function isRunning({ pid, started }: HostProcess): boolean {
   try {
     process.kill(pid, 0)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
   }
-  return startOf(pid) === started
+  const now = startOf(pid)
+  return now === started || now === '' || started === ''
 }
 
 /** The boot, and field 22 of /proc/PID/stat; a zombie process counts as gone. */

@@ -6,21 +6,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { Gate } from '../src/embedded/gate.ts'
-import { hostProcess } from '../src/embedded/processes.ts'
 import { bytes, openEmbedded } from '../src/index.ts'
+import { LmdbGate } from '../src/lmdb-gate.ts'
+import { hostProcess } from '../src/processes.ts'
 
 let directory: string
 let other: ChildProcess
 /** Of this process, and of the other one. */
-let mine: Gate
-let theirs: Gate
+let mine: LmdbGate
+let theirs: LmdbGate
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'weft-gate-'))
   other = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)'], { stdio: 'ignore' })
   await once(other, 'spawn')
-  mine = new Gate(directory)
-  theirs = new Gate(directory, hostProcess(other.pid))
+  mine = new LmdbGate(directory)
+  theirs = new LmdbGate(directory, hostProcess(other.pid))
 })
 afterEach(async () => {
   await killOther()
@@ -36,7 +36,7 @@ async function killOther(): Promise<void> {
 const isTold = () => existsSync(join(directory, 'opening'))
 
 /** The gate taken for opening, until it is told to end. */
-async function hold(gate: Gate): Promise<() => void> {
+async function hold(gate: LmdbGate): Promise<() => void> {
   const held = Promise.withResolvers<void>()
   const { promise, resolve } = Promise.withResolvers<void>()
   void gate.close(() => {
@@ -78,7 +78,7 @@ test('a commit waits for the opening that is under way, and none is held up behi
 test('one of several that open or close has its turn at a time', async () => {
   let at = 0
   let most = 0
-  const gates = Array.from({ length: 8 }, () => new Gate(directory))
+  const gates = Array.from({ length: 8 }, () => new LmdbGate(directory))
   await Promise.all(
     gates.map(gate =>
       gate.close(async () => {
@@ -94,7 +94,7 @@ test('one of several that open or close has its turn at a time', async () => {
 
 test('what a process had told that is gone counts for nothing, and is cleared away', async () => {
   await theirs.enter()
-  await hold(new Gate(directory, hostProcess(other.pid)))
+  await hold(new LmdbGate(directory, hostProcess(other.pid)))
   await killOther()
   await mine.open(() => {})
   await mine.enter()
