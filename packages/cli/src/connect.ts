@@ -65,6 +65,10 @@ function unreachable(log: string, error: unknown): unknown {
 /** The folder of an embedded log, undefined for any other. */
 export const folderOf = (log: string): string | undefined => /^embedded:([^?]*)/.exec(log)?.[1]
 
+/** The folder of a service's own, in that of an embedded log or else beside the configuration. */
+export const besideLog = (config: Config, name: string): string =>
+  path.join(folderOf(config.log) ?? path.join(config.base, '.weft'), name)
+
 /** Opens the log that the options and the configuration name. `create`: an embedded one that is not there is made. */
 export async function connect(
   options: Shared,
