@@ -11,6 +11,7 @@ import { ensureBounded } from '../dev-topics.ts'
 import { EXIT, Exit } from '../exit.ts'
 import { interruption } from '../interrupt.ts'
 import { note, print, printJson, progress } from '../output.ts'
+import { portNumber } from '../port.ts'
 import { alertsApi, type Ground, gateway, loadForDevelopment, pipeline } from '../services.ts'
 
 interface Options {
@@ -18,12 +19,6 @@ interface Options {
   readonly demo: boolean
   readonly speed?: number
   readonly port?: number
-}
-
-const portNumber = (text: string): number => {
-  const port = Number(text)
-  if (text.trim() && Number.isInteger(port) && port >= 0 && port <= 65_533) return port
-  throw new InvalidArgumentError('Expected a port from 0 (any that is free) to 65533.')
 }
 
 const factor = (text: string): number => {
