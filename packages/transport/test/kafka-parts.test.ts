@@ -61,6 +61,25 @@ describe('the assignor', () => {
     expect(members.map(({ owned }) => owned)).toEqual([[0], []])
   })
 
+  test('spreads copies over who is not the owner, and gives a partition to whoever has a copy of it', () => {
+    const standbys = 1
+    const [a, b, c] = [
+      [0, 1, 2, 3],
+      [4, 5, 6, 7],
+      [8, 9, 10, 11],
+    ]
+    const shares = assign([candidate('a', a, { standbys }), candidate('b', b, { standbys }), candidate('c', c)])
+    const kept = [...shares.values()].map(({ standby }) => standby)
+    expect(kept.flat().sort((x, y) => x - y)).toEqual(all)
+    for (const { partitions, standby } of shares.values())
+      expect(standby.filter(partition => partitions.includes(partition))).toEqual([])
+    expect(Math.min(...kept.map(({ length }) => length))).toBeGreaterThanOrEqual(3)
+    // When c is gone, its partitions go where their copies are.
+    const left = assign([candidate('a', a, { warm: [8, 11] }), candidate('b', b, { warm: [9, 10] })])
+    expect([...(left.get('a')?.partitions ?? [])].sort((x, y) => x - y)).toEqual([0, 1, 2, 3, 8, 11])
+    expect([...(left.get('b')?.partitions ?? [])].sort((x, y) => x - y)).toEqual([4, 5, 6, 7, 9, 10])
+  })
+
   test('keeps members of other topics apart', () => {
     const shares = assign([candidate('a', []), candidate('b', [], { topics: ['u'], partitions: 2 })])
     expect(shares.get('a')?.partitions).toEqual(all)

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type KafkaServer, kafkaForTests } from '@weft/local/for-tests'
 import { describe, expect, inject, test } from 'vitest'
+import { account, counting, faultless } from '../src/conformance/counting.ts'
 import { bodyOf, contents, gate, message, numbered, settled, until, within } from '../src/conformance/observe.ts'
 import { openKafka } from '../src/kafka/kafka.ts'
 import { LocalState } from '../src/kafka/local-state.ts'
@@ -89,6 +90,40 @@ const cases = ({ port }: KafkaServer) => {
     await using transport = await openKafka(url)
     await run(transport, topic)
     expect(seen).toEqual(['1', '2', '3'])
+  })
+
+  test('keeps copies of the state on other members, and goes on from them', async () => {
+    const directories = await Promise.all([1, 2].map(() => mkdtemp(path.join(tmpdir(), 'weft-state-'))))
+    const [one, other] = directories as [string, string]
+    await using first = await openKafka(`${url}&standbys=1&state=${one}`)
+    await using second = await openKafka(`${url}&standbys=1&state=${other}`)
+    const [input, output, group] = [await topicOf(first), await topicOf(first), fresh('group')]
+    const running = await first.transact([input], { group }, counting(output))
+    await using _ = await second.transact([input], { group }, counting(output))
+    const sent = numbered(400, 200)
+    await first.append(input, sent)
+    await settled(first, group)
+    // Each of them has all of it, whoever owns it.
+    const reflected = (directory: string) => {
+      const local = new LocalState(directory)
+      const found = [0, 1, 2, 3].map(partition => local.partition(first.cluster, group, partition).reflected?.offset)
+      return { found, close: () => local.close() }
+    }
+    const [mine, theirs] = [reflected(one), reflected(other)]
+    await Promise.all([mine.close(), theirs.close()])
+    const least = mine.found.map((offset, i) => [offset ?? 0n, theirs.found[i] ?? 0n].reduce((a, b) => (a > b ? a : b)))
+    for (const directory of directories)
+      await until('its copies are warm', async () => {
+        const { found, close } = reflected(directory)
+        await close()
+        return found.every((offset, i) => offset !== undefined && offset >= (least[i] as bigint))
+      })
+    await running[Symbol.asyncDispose]()
+    const more = numbered(200, 200, 400)
+    await first.append(input, more)
+    await settled(first, group)
+    expect(account([...sent, ...more], await contents(first, output))).toEqual(faultless)
+    await Promise.all(directories.map(directory => rm(directory, { recursive: true, force: true })))
   })
 
   /** A topic that somebody else made, with a limit of its own. */

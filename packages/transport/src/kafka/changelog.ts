@@ -89,7 +89,7 @@ async function* fetches(
 }
 
 /**
- * Brings a partition's local state to where its changelog is. Returns where that is; undefined if there is no changelog.
+ * Brings a partition's local state to where its changelog is. Returns where to read on; undefined if there is no changelog.
  * `progress` hears how many of the changelog's offsets have been read of how many.
  */
 export async function restore(
@@ -115,7 +115,7 @@ export async function restore(
         progress(Number(next - from), Number(end - from)),
       )
     )
-      return state.reflected?.offset
+      return state.reflected?.offset ?? from
   }
 }
 

@@ -188,7 +188,8 @@ class Kafka implements Transport {
   }
 
   get #transactions(): Transactions {
-    return { timeoutMs: this.#settings.transactionMs, compression: this.#settings.compression }
+    const { transactionMs, compression, standbys } = this.#settings
+    return { timeoutMs: transactionMs, compression, standbys }
   }
 
   async writer(name: string): Promise<Writer> {

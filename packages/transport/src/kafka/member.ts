@@ -1,12 +1,13 @@
 import { pause } from '../backoff.ts'
 import { WeftError } from '../transport.ts'
 import { decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription, userDataOf } from './assignment.ts'
-import { assign, type Candidate } from './assignor.ts'
+import { assign, type Candidate, type Share } from './assignor.ts'
 import { Bell } from './bell.ts'
 import { type Cluster, nameOf } from './cluster.ts'
 import { type Committing, KafkaError, type Lane, type Membership } from './driver.ts'
 import { isPassing, weftError } from './errors.ts'
 import { type Claim, Holdings } from './holdings.ts'
+import type { Standby } from './standby.ts'
 
 export interface MemberOptions {
   readonly group: string
@@ -19,6 +20,9 @@ export interface MemberOptions {
   readonly rebalanceMs: number
   /** How long work on a partition may hold up its going to another member. */
   readonly handoverMs: number
+  /** How many members beside the owner are to keep a copy of each partition's state, and who does that here. */
+  readonly standbys?: number
+  readonly standby?: Standby | undefined
 }
 
 const PROTOCOL = 'weft-cooperative'
@@ -114,11 +118,11 @@ export class Member implements AsyncDisposable {
     this.#membership = { ...membership, generation: this.#membership.generation }
     const assignments = new Map<string, Uint8Array>()
     if (joined.leader === joined.member)
-      for (const [id, { partitions, refused }] of assign(joined.members.map(candidateOf))) {
+      for (const [id, { partitions, ...share }] of assign(joined.members.map(candidateOf))) {
         const subscribed = joined.members.find(each => each.id === id)
         const own = subscribed ? decodeSubscription(subscribed.metadata).topics : topics
         const assigned = own.map(topic => ({ topic, partitions }))
-        assignments.set(id, encodeAssignment(assigned, Uint8Array.of(refused ? 1 : 0)))
+        assignments.set(id, encodeAssignment(assigned, Buffer.from(JSON.stringify(share))))
       }
     const assignment = await this.#cluster.coordinated(
       'group',
@@ -129,17 +133,21 @@ export class Member implements AsyncDisposable {
     if (this.#stop.signal.aborted) return
     this.#membership = membership
     this.#heard = performance.now()
-    if (userDataOf(assignment)[0] === 1) {
+    const { refused, standby } = shareOf(assignment)
+    if (refused) {
       this.#fail(this.#refusal('another member has it'))
       return
     }
-    this.#apply(new Set(decodeAssignment(assignment)[0]?.partitions))
+    const assigned = new Set(decodeAssignment(assignment)[0]?.partitions)
+    this.options.standby?.follow(new Set(standby.filter(partition => !assigned.has(partition))))
+    this.#apply(assigned)
   }
 
   #subscription(): Uint8Array {
-    const { topics, partitions, exclusive } = this.options
+    const { topics, partitions, exclusive, standbys, standby } = this.options
     const owned = this.held.map(({ partition }) => partition)
-    const userData = Buffer.from(JSON.stringify({ partitions, exclusive, since: this.#since }))
+    const warm = standby?.partitions
+    const userData = Buffer.from(JSON.stringify({ partitions, exclusive, since: this.#since, standbys, warm }))
     return encodeSubscription({ topics, userData, owned: topics.map(topic => ({ topic, partitions: owned })) })
   }
 
@@ -284,6 +292,12 @@ export class Member implements AsyncDisposable {
 
 function candidateOf({ id, metadata }: { readonly id: string; readonly metadata: Uint8Array }): Candidate {
   const { topics, userData, owned } = decodeSubscription(metadata)
-  const { partitions, exclusive, since } = JSON.parse(Buffer.from(userData).toString()) as Candidate
-  return { id, topics, partitions, exclusive, since, owned: owned[0]?.partitions ?? [] }
+  const told = JSON.parse(Buffer.from(userData).toString()) as Omit<Candidate, 'id' | 'topics' | 'owned'>
+  return { ...told, id, topics, owned: owned[0]?.partitions ?? [] }
+}
+
+/** A member that was left out is told nothing. */
+function shareOf(assignment: Uint8Array): Pick<Share, 'refused' | 'standby'> {
+  const told = userDataOf(assignment)
+  return told.length > 0 ? JSON.parse(Buffer.from(told).toString()) : { refused: false, standby: [] }
 }

@@ -13,12 +13,15 @@ import { changelogOf } from './names.ts'
 import { positionsOf } from './positions.ts'
 import { TransactionalProducer } from './producer.ts'
 import { AHEAD_BYTES, nextOf, type Serve, type Sessions, started, startsOfGroup } from './running.ts'
+import { Standby } from './standby.ts'
 import type { TopicEntry, Topics } from './topics.ts'
 import { ClaimedState, KafkaTransaction } from './transaction.ts'
 
 export interface Transactions {
   readonly timeoutMs: number
   readonly compression: Compression
+  /** How many members beside the owner keep a copy of each partition's state. */
+  readonly standbys: number
 }
 
 /** See Transport.transact. */
@@ -102,8 +105,13 @@ export async function transact(
   }
 
   const names = inputs.map(({ name }) => name)
-  const options = { group: own, topics: names, partitions, exclusive: false, ...sessions }
-  return started(cluster, inputs, from, options, serve, () => fetcher[Symbol.asyncDispose]())
+  const { standbys } = transactions
+  const copyOf = (partition: number) => state.partition(cluster.id, own, partition)
+  const standby = standbys > 0 ? new Standby(cluster, changelog, copyOf) : undefined
+  const options = { group: own, topics: names, partitions, exclusive: false, standbys, standby, ...sessions }
+  return started(cluster, inputs, from, options, serve, async () => {
+    await Promise.all([fetcher[Symbol.asyncDispose](), standby?.[Symbol.asyncDispose]()])
+  })
 }
 
 /**

@@ -39,9 +39,8 @@ export class ClaimedState {
     const place = { topic: this.changelog, partition: this.#claim.partition }
     const since = Date.now()
     try {
-      this.at = await restore(this.#cluster, place, this.local, this.#claim.signal, (done, of) =>
-        progress?.({ done, of, since }),
-      )
+      await restore(this.#cluster, place, this.local, this.#claim.signal, (done, of) => progress?.({ done, of, since }))
+      this.at = this.local.reflected?.offset
     } finally {
       progress?.(undefined)
     }

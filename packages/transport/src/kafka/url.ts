@@ -10,6 +10,7 @@ export interface Settings extends Pick<DriverOptions, 'tls' | 'sasl'> {
   readonly patienceMs: number
   readonly transactionMs: number
   readonly handoverMs: number
+  readonly standbys: number
   readonly compression: Compression
   readonly state: string | undefined
   readonly replicas: number | undefined
@@ -61,6 +62,7 @@ export function settingsOf(url: string): Settings {
     patienceMs: number('patienceMs', 10_000, 0),
     transactionMs: number('transactionMs', 60_000, 1_000),
     handoverMs: number('handoverMs', 300_000, 0),
+    standbys: number('standbys', 0, 0),
     compression: one('compression', COMPRESSIONS, 'none'),
     state: take('state'),
     replicas: number('replicas', undefined, 1),
