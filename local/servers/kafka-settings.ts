@@ -80,6 +80,8 @@ export const settings = (
     'log.index.size.max.bytes': 1024 * 1024,
     'group.initial.rebalance.delay.ms': 0,
     ...(eager && {
+      // Here logins last two seconds, and clients have to log in again by then.
+      'listener.name.sasl_plaintext.scram-sha-256.connections.max.reauth.ms': 2_000,
       'group.min.session.timeout.ms': 100,
       'log.initial.task.delay.ms': 100,
       'log.retention.check.interval.ms': 100,

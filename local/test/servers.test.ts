@@ -133,7 +133,7 @@ const SERVERS: Record<string, (port: number, again: boolean) => Promise<void>> =
 }
 
 describe.each(Object.keys(SERVERS))('%s', async name => {
-  const able = await orNotRun(name, async () => {
+  const able = await orNotRun(`npm run local -- up ${name}`, async () => {
     if (name === 'redis') return redisServer()
     java()
     return await fetched(name, () => {})
