@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createServer } from 'node:tls'
 import { type Certificate, createAuthority, type KafkaServer, kafkaForTests } from '@weft/local/for-tests'
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest'
@@ -134,6 +135,14 @@ const cases = ({
       } finally {
         listener.close()
       }
+    })
+
+    test('logs in again before its login ends', async () => {
+      const { brokers, sasl } = settingsOf(`kafka://127.0.0.1:${SASL_PLAINTEXT}?sasl=scram-sha-256`)
+      await using met = make({ brokers, clientId: 'weft-test', timeoutMs: 10_000, sasl })
+      const lane = met.lane()
+      // A login lasts two seconds at this listener, and after that the broker hangs up.
+      for (const end = performance.now() + 5_000; performance.now() < end; await sleep(50)) await lane.metadata([])
     })
 
     test('reads certificates and passwords anew for each connection', async () => {

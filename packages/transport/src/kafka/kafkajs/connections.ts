@@ -23,6 +23,8 @@ export class Connections {
   readonly #options: DriverOptions
   readonly #timeoutMs: number
   readonly #kept = new Map<string, Promise<Connected>>()
+  /** Those that are being made too. */
+  readonly #open = new Set<Connection>()
   #closed = false
 
   constructor(options: DriverOptions, timeoutMs: number) {
@@ -64,9 +66,11 @@ export class Connections {
         if (!secrets) socket.once('data', chunk => refuseTls(socket, chunk))
         // Before the library's own listeners: from here on nobody is to ask on it.
         for (const event of ['end', 'error', 'close']) socket.once(event, ended)
+        socket.once('close', () => this.#open.delete(connection))
         return socket.setNoDelay(true)
       },
     })
+    this.#open.add(connection)
     withoutIdleTimers(connection)
     // The library bounds requests by the lane's time, which may be long, and some steps of logging in by none.
     const late = Promise.withResolvers<never>()
@@ -101,29 +105,27 @@ export class Connections {
     connection.setVersions(Object.fromEntries(answer.apiVersions.map(each => [each.apiKey, each])))
     connection.setSupportAuthenticationProtocol(true)
     await connection.authenticate()
+    // By default it logs in again 10 s before a session ends, and so with every request if sessions are shorter.
+    const sessionMs = Number(connection.sessionLifetime.toString())
+    connection.reauthenticationThreshold = Math.min(10_000, sessionMs / 5)
     return new Map(answer.apiVersions.map(each => [each.apiKey, each]))
   }
 
+  /** What still waits for an answer fails. */
   async close(): Promise<void> {
     this.#closed = true
-    const kept = [...this.#kept.values()]
     this.#kept.clear()
-    await Promise.all(
-      kept.map(made =>
-        made.then(
-          connected => connected.end(),
-          () => {},
-        ),
-      ),
-    )
+    await Promise.all([...this.#open].map(end))
   }
 }
 
 /** The library waits for answers before it hangs up, for ever if need be: whoever waits for one is told first. */
 async function end(connection: Connection): Promise<void> {
-  connection.rejectRequests(new Error('the connection was closed'))
+  const ended = new Error('the connection was closed')
+  connection.rejectRequests(ended)
+  // With an error, which also ends an attempt to connect.
+  connection.socket?.destroy(ended)
   await connection.disconnect()
-  connection.socket?.destroy()
 }
 
 /** The library would take the first bytes of a TLS alert for a length, and wait for so many. */
