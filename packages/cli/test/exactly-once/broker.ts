@@ -14,6 +14,9 @@ export async function ownBroker() {
   return {
     /** Who works on it waits for it while it is away. */
     url: server && `kafka://127.0.0.1:${server.port}?patienceMs=30000`,
+    end,
+    /** After `end`, at the same address, with all that it had. */
+    start: () => kafkaForTests(folder),
     async restart(signal: 'SIGKILL' | 'SIGTERM') {
       await end(signal)
       await kafkaForTests(folder)
