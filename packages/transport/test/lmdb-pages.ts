@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 
-/** What the pages of a store are used for; without `faults` each one is either free or in one place of one tree. */
+/** What the pages of a store are used for; without `faults` each one is free or in one place of one tree. */
 export interface Pages {
   readonly faults: readonly string[]
   readonly used: number
@@ -75,9 +75,14 @@ export function pagesOf(path: string): Pages {
   const overflow = (place: number, length: number, owner: string): Buffer => {
     const page = Number(file.readBigUInt64LE(place))
     const at = page * size
-    const count = Math.ceil((HEADER + length) / size)
+    // A value that was made shorter in its transaction keeps the pages that it had.
+    const count = Number(file.readBigUInt64LE(place + 16))
     if (!take(page, count, owner)) return Buffer.alloc(0)
-    if (file.readUInt16LE(at + 18) !== OVERFLOW || file.readUInt32LE(at + 20) !== count)
+    if (
+      file.readUInt16LE(at + 18) !== OVERFLOW ||
+      file.readUInt32LE(at + 20) !== count ||
+      HEADER + length > count * size
+    )
       faults.push(`page ${page} of ${owner} is no start of ${count} overflow pages`)
     return file.subarray(at + HEADER, at + HEADER + length)
   }
@@ -111,5 +116,6 @@ export function pagesOf(path: string): Pages {
       else if (entry > 0) take(entry, 1, owner)
     }
   }
+  if (owners.size < last - 1) faults.push(`${last - 1 - owners.size} pages are neither used nor free`)
   return { faults, used, free: owners.size - used, entries }
 }
