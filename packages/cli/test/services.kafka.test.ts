@@ -71,8 +71,7 @@ else {
     await writeFile(path.join(folder.path, 'weft.yaml'), RULES)
     const service = starter(folder.path, url)
     await using stack = new AsyncDisposableStack()
-    const one = (name: string, n: number) => stack.use(service(name, { WEFT_GATEWAY_DIRECTORY: `gateway-${n}` }))
-    const two = (name: string) => [one(name, 1), one(name, 2)] as const
+    const two = (name: string) => [stack.use(service(name)), stack.use(service(name))] as const
     const [gateways, pipelines, apis] = [two('ingest-gw'), two('pipeline'), two('alerts-api')]
     const services = [...gateways, ...pipelines, ...apis]
     await Promise.all(services.map(({ ready }) => ready))
