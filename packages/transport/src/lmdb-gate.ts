@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import {
   closeSync,
   existsSync,
+  fstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -25,8 +26,11 @@ const patience = (attempt: number) => 50 * 2 ** Math.min(attempt, 5)
 const TURN = 10
 const OPEN_WITHIN = 30_000
 const CLOSE_WITHIN = 2000
-/** So long a process of another namespace is taken for alive after it last touched its file. */
-const UNSEEN = 60_000
+/**
+ * So long a process of another namespace is taken for alive after it last touched its file: such a one is as a rule a
+ * container that was killed, and whoever comes in its place waits so long.
+ */
+const UNSEEN = 5000
 
 /**
  * Keeps openings of a store apart from commits and from each other, among all processes that use it.
@@ -36,7 +40,7 @@ const UNSEEN = 60_000
  * process commits between the two is taken back: the next transaction, of any process, has the same number, takes the
  * same pages and overwrites it. And the last process to close destroys the mutexes, under one that opens just then.
  *
- * Who opens or closes puts a file into `opening`; who commits has one in `committing` that says so. Everybody tells
+ * Who opens or closes puts a file into `gate/opening`; who commits has one in `gate/committing` that says so. Everybody tells
  * first and looks then, so that of two at least one sees the other. Files are named after their processes, and those of
  * processes that are gone count for nothing.
  */
@@ -50,8 +54,8 @@ export class LmdbGate {
 
   constructor(directory: string, { pid, started, namespace }: HostProcess = hostProcess()) {
     this.#directory = directory
-    this.#opening = join(directory, 'opening')
-    this.#committing = join(directory, 'committing')
+    this.#opening = join(directory, 'gate', 'opening')
+    this.#committing = join(directory, 'gate', 'committing')
     this.#namespace = namespace.replaceAll(/\W/g, '')
     this.#name = [pid, started, this.#namespace, randomUUID().slice(0, 8)].join('-')
   }
@@ -66,7 +70,7 @@ export class LmdbGate {
     })
     if (hindrance)
       throw this.#closed(
-        `process ${processOf(hindrance).pid} is in the middle of a commit, or of opening it, and does not go on; let it go on, or end it (or remove the folders "opening" and "committing", if this is a copy of a store that was in use)`,
+        `process ${processOf(hindrance).pid} is in the middle of a commit, or of opening it, and does not go on; let it go on, or end it (or remove the folder "gate", if this is a copy of a store that was in use)`,
       )
     try {
       return open()
@@ -193,10 +197,12 @@ export class LmdbGate {
     const { namespace, ...home } = processOf(name)
     if (namespace === this.#namespace) return isRunning({ namespace, ...home })
     const { mtimeMs } = statSync(join(folder, name), { throwIfNoEntry: false }) ?? { mtimeMs: 0 }
-    return Date.now() - mtimeMs < UNSEEN
+    return Math.abs(Date.now() - mtimeMs) < UNSEEN
   }
 
   #tell(state: Buffer): void {
+    // Who can't see this process, or somebody by hand, may have taken the file away.
+    if (this.#file !== undefined && fstatSync(this.#file).nlink === 0) this.#forget()
     if (this.#file === undefined) {
       mkdirSync(this.#committing, { recursive: true })
       this.#file = openSync(join(this.#committing, this.#name), 'w')

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, utimesSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -33,7 +33,7 @@ async function killOther(): Promise<void> {
   await once(other, 'exit')
 }
 
-const isTold = () => existsSync(join(directory, 'opening'))
+const isTold = () => existsSync(join(directory, 'gate', 'opening'))
 
 /** The gate taken for opening, until it is told to end. */
 async function hold(gate: LmdbGate): Promise<() => void> {
@@ -99,7 +99,20 @@ test('what a process had told that is gone counts for nothing, and is cleared aw
   await mine.open(() => {})
   await mine.enter()
   expect(isTold()).toBe(false)
-  expect(readdirSync(join(directory, 'committing')).length).toBe(1)
+  expect(readdirSync(join(directory, 'gate', 'committing')).length).toBe(1)
+})
+
+test('a process of another namespace counts for nothing once it did not touch its file for a while', async () => {
+  const far = new LmdbGate(directory, { ...hostProcess(other.pid), namespace: 'another' })
+  await far.enter()
+  const opening = mine.open(() => {})
+  expect(await waits(opening)).toBe(true)
+  const committing = join(directory, 'gate', 'committing')
+  for (const name of readdirSync(committing)) utimesSync(join(committing, name), 0, 0)
+  await opening
+  expect(readdirSync(committing)).toEqual([])
+  await far.enter()
+  expect(readdirSync(committing).length).toBe(1)
 })
 
 test('a store is not opened while another process commits', async () => {
