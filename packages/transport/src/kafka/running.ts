@@ -68,7 +68,11 @@ export class KafkaRunning implements Running {
     for (const { name } of this.#inputs) this.moved.set(nameOf({ topic: name, partition }), Date.now())
   }
 
-  async lag(): Promise<readonly Lag[]> {
+  lag(): Promise<readonly Lag[]> {
+    return translated(this.#lag())
+  }
+
+  async #lag(): Promise<readonly Lag[]> {
     const claims = this.#member.held.toSorted((a, b) => a.partition - b.partition)
     const partitions = claims.map(({ partition }) => partition)
     const lags = await Promise.all(
