@@ -19,9 +19,8 @@ async function timed(send: (topic: string) => () => Promise<unknown>): Promise<F
   const topic = await freshTopic(transport, 'append')
   const once = send(topic.name)
   let sent = 0
-  const until = async (end: number) => {
-    const before = sent
-    const from = performance.now()
+  const until = async (end: number): Promise<Figures> => {
+    const [before, from, cpu] = [sent, performance.now(), process.cpuUsage()]
     const lane = async () => {
       while (performance.now() < end) {
         await once()
@@ -29,12 +28,17 @@ async function timed(send: (topic: string) => () => Promise<unknown>): Promise<F
       }
     }
     await Promise.all(Array.from({ length: AT_ONCE }, lane))
-    return ((sent - before) * 1_000) / (performance.now() - from)
+    const { user, system } = process.cpuUsage(cpu)
+    const records = sent - before
+    return {
+      'records/s': (records * 1_000) / (performance.now() - from),
+      'CPU µs/record': (user + system) / records,
+    }
   }
   await until(performance.now() + 2_000)
-  const rate = await until(performance.now() + SECONDS * 1_000)
+  const figures = await until(performance.now() + SECONDS * 1_000)
   check('records in the topic', await held(transport, topic), sent)
-  return { 'records/s': rate }
+  return figures
 }
 
 async function platformatic(): Promise<Figures> {
