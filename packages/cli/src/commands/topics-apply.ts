@@ -23,7 +23,7 @@ export function apply(topics: Command): void {
       await using connection = await connect(rest, { purpose: 'admin' })
       const rows = (await differences(connection, names)).map(each => shown(each, 'weft topics apply'))
       await printRows(rows, { json: !!json, columns: COLUMNS, empty: 'all topics are as the catalogue says' })
-      if (rows.length > 0) throw new Exit(EXIT.faults, `${rows.length} differences`)
+      if (rows.length > 0) throw new Exit(EXIT.faults, counted(rows.length))
     })
 
   topics
@@ -39,7 +39,7 @@ export function apply(topics: Command): void {
     .action(async (names: string[], options: Options, command: Command) => {
       const { json, ...rest } = shared(command)
       const left = await applied(rest, names, options, !!json)
-      if (left > 0) throw new Exit(EXIT.faults, `${left} differences are left`)
+      if (left > 0) throw new Exit(EXIT.faults, `${counted(left)} left`)
     })
 }
 
@@ -75,6 +75,8 @@ async function applied(shared: Shared, names: readonly string[], options: Option
   if (!json && dryRun && fitting.length > 0) note('nothing was changed: without --dry-run it will be')
   return found.length - fitting.length
 }
+
+const counted = (count: number) => (count === 1 ? '1 difference' : `${count} differences`)
 
 const COLUMNS = ['topic', 'field', 'is', 'wanted', 'how']
 
