@@ -45,7 +45,7 @@ async function pair(context: TestContext, { shared = true, wrap = (transport: Tr
         directory: join(directory, name),
         http: { port: 0 },
         https: false,
-        ...(shared && { redis: { url: redis.url, leaseMs: 2000 } }),
+        ...(shared && { redis: { url: redis.url, timeoutMs: 2000, leaseMs: 2000 } }),
       }),
     )
     return `${gateway.http}/v1/events`
