@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { PATIENCE, until } from './observe.ts'
+import { until } from './observe.ts'
 
 /**
  * A real process at work on the cluster. What it tells is written to a pipe before it goes on, so that its last
@@ -70,13 +70,10 @@ export function spawnProgram(program: string, input: object): Child {
     told,
     of: event => told.filter(each => each[0] === event).map(([, ...details]) => details),
     async first(event) {
-      // Loading its modules alone takes a process most of a second of the processor, and a busy machine gives it little.
-      const patience = told.length > 0 ? PATIENCE : 2 * PATIENCE
-      const said = () => {
+      const found = until(`${program} tells "${event}"`, () => {
         failed()
         return told.find(each => each[0] === event)?.slice(1)
-      }
-      const found = until(`${program} tells "${event}"`, said, patience)
+      })
       return found.catch(error => {
         throw complaint ? new Error(`${error.message}; it complained: ${complaint}`) : error
       })

@@ -2,8 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { bytes, header, headerOf, text } from '../message.ts'
 import type { From, Message, Received, Topic, Transport } from '../transport.ts'
 
-/** How long the suite waits for what was promised before it calls the promise broken, in milliseconds. */
-export const PATIENCE = 20_000
+/**
+ * How long the suite waits for what was promised before it calls the promise broken, in milliseconds. On a machine with
+ * twenty times as much to do as it has processors, a process needs half of it until it has loaded its modules.
+ */
+export const PATIENCE = 40_000
 
 // biome-ignore lint/suspicious/noConfusingVoidType: a condition that catches an error has this type
 type Falsy = false | 0 | '' | null | undefined | void
