@@ -2,12 +2,13 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { signToken } from '@weft/auth'
-import { open } from '@weft/transport'
+import { loadCatalogue } from '@weft/schema'
+import { HEADERS, header, open } from '@weft/transport'
 import { afterAll, expect, test } from 'vitest'
 import { ownBroker } from './exactly-once/broker.ts'
 import { SECRET, starter } from './exactly-once/fabric.ts'
 import type { Supervised } from './exactly-once/supervised.ts'
-import { temporary } from './spawned.ts'
+import { temporary, weft } from './spawned.ts'
 
 const RULES = 'rules: [{ name: seen, kind: count, events: [page_view], count: 1, within: 1h }]\n'
 
@@ -120,5 +121,20 @@ else {
     expect(await Promise.all(services.map(each => each.stop()))).toEqual(services.map(() => 0))
     // Nothing that whoever runs it should look at.
     expect(services.flatMap(({ said }) => said.split('\n').filter(line => line.startsWith('{')))).toEqual([])
+  })
+  test('a service that was not told of the registry which others use says so instead of dead-lettering everything', async () => {
+    await using folder = await temporary()
+    await using transport = await open(url)
+    const catalogue = await loadCatalogue()
+    await transport.admin.ensure(catalogue.specs())
+    const framed = Buffer.concat([Uint8Array.of(0, 0, 0, 0, 7), Buffer.alloc(64)])
+    const tick = { value: framed, time: Date.now(), headers: [header(HEADERS.tick, String(Date.now()))] }
+    const { partitions } = await transport.admin.describe({ name: 'events.raw.v1' })
+    for (let partition = 0; partition < partitions; partition++)
+      await transport.append({ name: 'events.raw.v1' }, [tick], { partition })
+    const env = { WEFT_LOG: url, WEFT_PIPELINE_OPS_PORT: '0' }
+    const { code, err } = await weft(folder.path, ['run', 'pipeline'], '', env)
+    expect(err).toMatch(/framed with id 7 .*: give the same schema registry as the others on this log, by --registry/)
+    expect(code).toBe(2)
   })
 }

@@ -9,6 +9,7 @@ import { deleteStore, diskFull, occupy, writableFolder } from '../data-folder.ts
 import { developmentSecret } from '../dev-secret.ts'
 import { ensureBounded } from '../dev-topics.ts'
 import { EXIT, Exit } from '../exit.ts'
+import { refuseFramed } from '../framed.ts'
 import { interruption } from '../interrupt.ts'
 import { note, print, printJson, progress } from '../output.ts'
 import { portNumber } from '../port.ts'
@@ -86,6 +87,7 @@ async function start(options: Options, { config, load, folder, json }: Setup): P
   )
   const differences = await ensureBounded(transport, catalogue, config.dev.retentionBytes)
   for (const difference of differences) log.warn(difference)
+  if (isKafka(config.log) && config.registry === undefined) await refuseFramed(transport, catalogue)
   const secret = config.jwtSecret ?? (await developmentSecret(config))
   const demoKeys = Object.fromEntries(Object.entries(DEMO_KEYS).map(([tenant, key]) => [key, tenant]))
   const auth = createAuth({ writeKeys: { ...demoKeys, ...config.writeKeys }, jwt: { secret } })

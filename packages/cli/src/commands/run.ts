@@ -2,10 +2,11 @@ import { createAuth } from '@weft/auth'
 import { Health, logger, ops, processMetrics, publishMetrics, startTracing } from '@weft/telemetry'
 import { Argument, type Command } from 'commander'
 import type { Config, LoadOptions } from '../config.ts'
-import { catalogueOf, folderOf, openLog, shared } from '../connect.ts'
+import { catalogueOf, folderOf, isKafka, openLog, shared } from '../connect.ts'
 import { diskFull, occupy, writableFolder } from '../data-folder.ts'
 import { developmentSecret } from '../dev-secret.ts'
 import { EXIT, Exit } from '../exit.ts'
+import { refuseFramed } from '../framed.ts'
 import { interruption } from '../interrupt.ts'
 import { print, printJson } from '../output.ts'
 import { portNumber } from '../port.ts'
@@ -84,6 +85,7 @@ async function serve(service: Service, { config, load, folder, demoKeys, json }:
     await openLog(config, catalogue, { clientId: `${service}-${process.pid}`, purpose: 'service' }),
   )
   for (const difference of await transport.admin.ensure(catalogue.specs())) log.warn(difference)
+  if (isKafka(config.log) && config.registry === undefined) await refuseFramed(transport, catalogue)
   const ground = { config, transport, catalogue, health: new Health(), auth }
   const { done, places } = await started(service, ground, load, stack)
   const onError = (err: unknown) => log.warn({ err }, 'metrics could not be appended')
