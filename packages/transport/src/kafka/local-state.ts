@@ -84,13 +84,30 @@ export const STATE_KEY_BYTES = 1_900
 
 /** A store's name and a key in it, as a changelog's records have them for key. Keys of a store sort by their bytes. */
 export function stateKey(store: string, key: Uint8Array): Buffer {
-  const name = Buffer.from(store)
-  if (name.length > 255 || 1 + name.length + key.length > STATE_KEY_BYTES)
+  const prefix = prefixOf(store)
+  if (prefix.length > 256 || prefix.length + key.length > STATE_KEY_BYTES)
     throw new WeftError(
       'TOO_LARGE',
-      `a state key and its store's name have ${name.length + key.length} bytes: at most ${STATE_KEY_BYTES - 1}, the name 255`,
+      `a state key and its store's name have ${prefix.length - 1 + key.length} bytes: at most ${STATE_KEY_BYTES - 1}, the name 255`,
     )
-  return Buffer.concat([Uint8Array.of(name.length), name, key])
+  return joined(prefix, key)
+}
+
+let last: { readonly store: string; readonly prefix: Buffer } | undefined
+
+/** Most often it is the store of the call before. */
+function prefixOf(store: string): Buffer {
+  if (last?.store === store) return last.prefix
+  const name = Buffer.from(store)
+  last = { store, prefix: Buffer.concat([Uint8Array.of(name.length), name]) }
+  return last.prefix
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Buffer {
+  const both = Buffer.allocUnsafe(a.length + b.length)
+  both.set(a)
+  both.set(b, a.length)
+  return both
 }
 
 export interface Reflected {
@@ -105,10 +122,12 @@ const [POSITION, ENTRY, BEHIND] = [Uint8Array.of(0), Uint8Array.of(1), Uint8Arra
 export class PartitionState {
   readonly #database: Bytes
   readonly #name: Uint8Array
+  readonly #entries: Uint8Array
 
   constructor(database: Bytes, name: Uint8Array) {
     this.#database = database
     this.#name = name
+    this.#entries = joined(name, ENTRY)
   }
 
   #key(...parts: readonly Uint8Array[]): Buffer {
@@ -121,7 +140,7 @@ export class PartitionState {
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
-    return this.#database.get(this.#key(ENTRY, key))
+    return this.#database.get(joined(this.#entries, key))
   }
 
   *range(from: Uint8Array, to: Uint8Array): Generator<readonly [key: Buffer, value: Uint8Array]> {
@@ -138,7 +157,7 @@ export class PartitionState {
     return this.#database.transactionSync(() => {
       if (this.reflected?.offset !== expected) return false
       for (const [key, value] of changes) {
-        const at = this.#key(ENTRY, Buffer.from(key, 'latin1'))
+        const at = joined(this.#entries, Buffer.from(key, 'latin1'))
         if (value === undefined) this.#database.removeSync(at)
         else this.#database.putSync(at, Buffer.from(value))
       }

@@ -26,8 +26,6 @@ const TIME = Buffer.from('weft-time')
 const SCHEMA = Buffer.from('weft-schema')
 const NONE = new Uint8Array()
 
-const encoder = new TextEncoder()
-
 /**
  * A message as a record, and its size as the contract counts it. TOO_LARGE above `maxBytes`. Its value is framed if the id
  * of its schema is known.
@@ -40,7 +38,7 @@ export function recordOf(
   const headers: [Uint8Array, Uint8Array][] = []
   let bytes = (message.key?.length ?? 0) + (message.value?.length ?? 0)
   for (const [name, value] of message.headers ?? []) {
-    const encoded = encoder.encode(name)
+    const encoded = Buffer.from(name)
     headers.push([encoded, value])
     bytes += encoded.length + value.length
   }
@@ -48,13 +46,13 @@ export function recordOf(
     throw new WeftError('TOO_LARGE', `a message for "${title}" has ${bytes} bytes: at most ${maxBytes} are possible`)
   if (!Number.isSafeInteger(message.time))
     throw new WeftError('INVALID', `a message's time is a whole number of milliseconds, not ${message.time}`)
-  headers.push([TIME, encoder.encode(String(message.time))])
+  headers.push([TIME, Buffer.from(String(message.time), 'latin1')])
   const { schema } = message
   let { value } = message
   const id = schema && ids?.idOf(schema)
   if (id !== undefined && value) value = framed(id, value)
   else if (schema && !(ids && schema.subject === UNKNOWN_ID))
-    headers.push([SCHEMA, encoder.encode(`${schema.subject}/${schema.version}`)])
+    headers.push([SCHEMA, Buffer.from(`${schema.subject}/${schema.version}`)])
   else if (ids && !schema && idIn(value) !== undefined) headers.push([SCHEMA, NONE])
   const timestamp = BigInt(Math.max(0, message.time))
   return { record: { key: message.key ?? null, value, headers, timestamp }, bytes }
@@ -77,7 +75,7 @@ export function receivedOf(
   for (; own > 0; own--) {
     const [name, content] = record.headers[own - 1] as [Uint8Array, Uint8Array]
     if (noted === undefined && time === undefined && SCHEMA.equals(name)) noted = content
-    else if (time === undefined && TIME.equals(name)) time = Number(Buffer.from(content).toString('latin1'))
+    else if (time === undefined && TIME.equals(name)) time = wholeNumber(content)
     else break
   }
   let schema = noted?.length ? schemaOf(noted) : undefined
@@ -89,7 +87,7 @@ export function receivedOf(
   const headers: Header[] = []
   for (let i = 0; i < own; i++) {
     const [name, content] = record.headers[i] as [Uint8Array, Uint8Array]
-    headers.push([Buffer.from(name).toString(), new Uint8Array(content.buffer, content.byteOffset, content.length)])
+    headers.push([textOf(name), new Uint8Array(content.buffer, content.byteOffset, content.length)])
   }
   return {
     topic,
@@ -103,8 +101,18 @@ export function receivedOf(
   }
 }
 
+const textOf = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString()
+
+/** What `String` made of a safe integer: read as it is, because every message that is read has one. */
+function wholeNumber(text: Uint8Array): number {
+  const negative = text[0] === 45
+  let value = 0
+  for (let i = negative ? 1 : 0; i < text.length; i++) value = value * 10 + (text[i] as number) - 48
+  return negative ? -value : value
+}
+
 function schemaOf(value: Uint8Array): SchemaRef {
-  const text = Buffer.from(value).toString()
+  const text = textOf(value)
   const slash = text.lastIndexOf('/')
   return { subject: text.slice(0, slash), version: Number(text.slice(slash + 1)) }
 }

@@ -154,7 +154,7 @@ export class KafkaTransaction implements OpenTransaction {
         'TOO_LARGE',
         `a state value has ${value.length} bytes: at most ${MAX_MESSAGE_BYTES}, with its key`,
       )
-    this.#changes.set(at.toString('latin1'), value && Uint8Array.from(value))
+    this.#changes.set(at.toString('latin1'), value && new Uint8Array(value))
   }
 
   *range(store: string, from: Uint8Array, to: Uint8Array): Generator<readonly [Uint8Array, Uint8Array]> {
