@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { partitionOf } from '../partitioner.ts'
 import { type Message, type Topic, WeftError, type Writer } from '../transport.ts'
 import { replayDecided } from './changelog.ts'
@@ -13,6 +14,7 @@ import type { Transactions } from './transact.ts'
 
 const NAME_BYTES = 1_000
 const MOST_CLAIMS = 10
+const CLAIM_MS = 1_000
 
 interface Waiting {
   readonly entry: TopicEntry
@@ -211,9 +213,12 @@ export class KafkaWriter implements Writer {
       await this.#read()
     } catch (error) {
       if (!isFencing(error)) throw error
-      // A broker that has ended a transaction for taking too long answers as if another had.
-      await this.#read()
-      if (this.#owner !== this.#token) throw error
+      // A broker that has ended a transaction for taking too long answers as if another had; one that has really taken
+      // the name says so a moment later.
+      for (const end = performance.now() + CLAIM_MS; performance.now() < end; await sleep(100)) {
+        await this.#read()
+        if (this.#owner !== this.#token) throw error
+      }
       await this.#producer.begin()
       await this.#read()
       if (this.#owner !== this.#token) throw error
