@@ -19,16 +19,19 @@ export function state(test: Cases) {
     await using _ = await transport.transact(
       [topic],
       { group, commitEvery: { messages: 1 } },
-      (_batch, transaction) => {
+      ([each], transaction) => {
+        // A transaction that was taken back comes again, with the same step.
+        const own = each ? Number(bodyOf(each)) : -1
+        step = own + 1
         try {
-          steps[step++]?.(transaction)
+          steps[own]?.(transaction)
         } catch (error) {
           failures.push(error)
         }
       },
     )
     for (const [i] of steps.entries()) {
-      await transport.append(topic, [message('k', 'step')])
+      await transport.append(topic, [message('k', String(i))])
       await until(`step ${i + 1} is done`, () => step > i)
     }
     await settled(transport, group)
