@@ -136,7 +136,7 @@ export async function startGateway({
       ...(signal && { signal }),
     }),
   )
-  const idempotency = started.use(new IdempotencyKeys(index.environment, duplicateWindowMs))
+  const idempotency = started.use(new IdempotencyKeys(index.lmdb, duplicateWindowMs))
   const windowMs = duplicateWindowMs
   const own = { ids: index, keys: idempotency, cluster: transport.cluster, windowMs, ...(log && { log }) }
   const several = redis && started.use(await (await import('./shared/open.ts')).openShared({ ...redis, ...own }))

@@ -1,9 +1,9 @@
-import type { Database, RootDatabase } from 'lmdb'
+import type { Database } from 'lmdb'
 import { Problem } from './problem.ts'
+import type { SharedLmdb } from './shared-lmdb.ts'
 import { sweep } from './sweep.ts'
-import { written } from './written.ts'
 
-export const ANSWERS = { name: 'answers' }
+export const ANSWERS = 'answers'
 
 /** What a request was answered. */
 export interface Answer {
@@ -35,15 +35,17 @@ interface Entry {
  * again, where the event ids tell what the log has already.
  */
 export class IdempotencyKeys implements Disposable {
+  readonly #lmdb: SharedLmdb
   readonly #entries: Database<Entry, string>
   readonly #inFlight = new Set<string>()
   readonly #windowMs: number
   readonly #sweep: Disposable
 
-  constructor(environment: RootDatabase, windowMs: number) {
-    this.#entries = environment.openDB(ANSWERS)
+  constructor(lmdb: SharedLmdb, windowMs: number) {
+    this.#lmdb = lmdb
+    this.#entries = lmdb.database(ANSWERS)
     this.#windowMs = windowMs
-    this.#sweep = sweep(this.#entries, ({ at }) => at < Date.now() - windowMs)
+    this.#sweep = sweep(lmdb, this.#entries, ({ at }) => at < Date.now() - windowMs)
   }
 
   /**
@@ -56,7 +58,7 @@ export class IdempotencyKeys implements Disposable {
     const name = `${tenant}/${key}`
     this.#inFlight.add(name)
     try {
-      await written(this.#entries.put(name, { hash, at: Date.now() }))
+      await this.#lmdb.put(this.#entries, name, { hash, at: Date.now() })
       return undefined
     } catch (cause) {
       this.#inFlight.delete(name)
@@ -83,7 +85,7 @@ export class IdempotencyKeys implements Disposable {
   async end(tenant: string, key: string, hash: string, answer: Answer | undefined): Promise<void> {
     const name = `${tenant}/${key}`
     try {
-      if (answer) await written(this.#entries.put(name, { hash, at: Date.now(), answer }))
+      if (answer) await this.#lmdb.put(this.#entries, name, { hash, at: Date.now(), answer })
     } finally {
       this.#inFlight.delete(name)
     }

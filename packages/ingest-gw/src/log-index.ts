@@ -11,13 +11,14 @@ import {
   type Topic,
   type Transport,
 } from '@weft/transport'
-import { type Database, open, type RootDatabase } from 'lmdb'
+import type { Database } from 'lmdb'
 import { Flight } from './flight.ts'
 import { ANSWERS } from './idempotency.ts'
 import { LogClaim, type Outcomes } from './log-claim.ts'
 import { LogTail } from './log-tail.ts'
 import { OwnPlaces } from './own-places.ts'
 import type { Claim, SeenEvents } from './seen.ts'
+import { SharedLmdb } from './shared-lmdb.ts'
 import { sweep } from './sweep.ts'
 import { written } from './written.ts'
 
@@ -53,7 +54,7 @@ const CHECKPOINT = 'log'
  */
 export async function openLogIndex(options: LogIndexOptions): Promise<LogIndex> {
   await mkdir(options.directory, { recursive: true })
-  const index = new LogIndex(options)
+  const index = new LogIndex(await SharedLmdb.open(options.directory, ['seen', 'checkpoint', ANSWERS]), options)
   try {
     await index.catchUp()
   } catch (error) {
@@ -64,7 +65,7 @@ export async function openLogIndex(options: LogIndexOptions): Promise<LogIndex> 
 }
 
 export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
-  readonly environment: RootDatabase
+  readonly lmdb: SharedLmdb
   readonly #transport: Transport
   readonly #windowMs: number
   readonly #log: LogIndexOptions['log']
@@ -84,15 +85,11 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
   readonly #timer: NodeJS.Timeout
   readonly #sweep: Disposable
 
-  constructor({
-    transport,
-    catalogue,
-    directory,
-    windowMs = 86_400_000,
-    topic = { name: 'events.raw.v1' },
-    log,
-    signal,
-  }: LogIndexOptions) {
+  constructor(
+    lmdb: SharedLmdb,
+    { transport, catalogue, windowMs = 86_400_000, topic = { name: 'events.raw.v1' }, log, signal }: LogIndexOptions,
+  ) {
+    this.lmdb = lmdb
     this.#transport = transport
     this.#windowMs = windowMs
     this.#log = log
@@ -105,13 +102,11 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
       otherwise: () => this.#window(),
       take: batch => this.#take(batch),
     })
-    // Batching by turns, its default, leaves a promise of lmdb's own that nobody can await when a commit fails.
-    this.environment = open({ path: directory, maxDbs: 8, eventTurnBatching: false })
-    this.#seen = this.environment.openDB({ name: 'seen' })
-    this.#checkpoint = this.environment.openDB({ name: 'checkpoint' })
+    this.#seen = lmdb.database('seen')
+    this.#checkpoint = lmdb.database('checkpoint')
     this.#timer = setInterval(() => this.#flush(), FLUSH_MS)
     this.#timer.unref()
-    this.#sweep = sweep(this.#seen, time => time < Date.now() - this.#windowMs)
+    this.#sweep = sweep(lmdb, this.#seen, time => time < Date.now() - this.#windowMs)
   }
 
   /** Why the log cannot be followed at the moment. */
@@ -193,8 +188,7 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
     // Of another store, or of one that was put back to an earlier state: what is known of it may not be in this log.
     if (checkpoint && !known) {
       this.#log?.warn({}, 'the index of event ids belongs to another state of the log and is made anew')
-      await this.environment.openDB(ANSWERS).clearAsync()
-      await this.#seen.clearAsync()
+      await this.lmdb.write(() => Promise.all([this.lmdb.database(ANSWERS).clearAsync(), this.#seen.clearAsync()]))
     }
     const progress = setInterval(() => {
       const seconds = Math.round((Date.now() - started) / 1000)
@@ -245,14 +239,15 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
     this.#flushes = this.#flushes.then(() => {
       const entries = this.#buffer
       this.#buffer = []
-      return this.#write(entries, this.#tail.positions)
+      const { positions } = this.#tail
+      return this.#write(entries, positions)
     })
     return this.#flushes
   }
 
   async #write(entries: [key: string, time: number][], positions: readonly Position[]): Promise<void> {
     const puts = new Set<Promise<boolean>>()
-    try {
+    const work = async () => {
       for (let from = 0; from < entries.length; from += PUTS) {
         for (const [key, time] of entries.slice(from, from + PUTS)) {
           // Many of one batch share a promise.
@@ -263,6 +258,9 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
       }
       await Promise.all(puts)
       await written(this.#checkpoint.put(CHECKPOINT, { cluster: this.#transport.cluster, positions }))
+    }
+    try {
+      await this.lmdb.write(work)
       for (const [key] of entries) this.#written(key)
       this.#writeFault = undefined
     } catch (error) {
@@ -285,7 +283,7 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
     clearInterval(this.#timer)
     this.#sweep[Symbol.dispose]()
     await this.#flush()
-    await this.environment.close()
+    await this.lmdb[Symbol.asyncDispose]()
   }
 }
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import { open } from 'lmdb'
 import { expect, test } from 'vitest'
 import { OwnPlaces } from '../src/own-places.ts'
+import { SharedLmdb } from '../src/shared-lmdb.ts'
 import { sweep } from '../src/sweep.ts'
 import { makeDirectory } from './fixture.ts'
 
@@ -31,12 +31,10 @@ test('many thousands of places pass through', () => {
 
 test('what has expired is swept away, the rest stays', async () => {
   await using made = await makeDirectory()
-  const environment = open({ path: join(String(made), 'db') })
-  const database = environment.openDB<number, string>({ name: 'times' })
-  for (let n = 0; n < 300; n++) database.put(`k${n}`, n % 3)
-  await database.committed
-  using _sweep = sweep(database, time => time === 0)
+  await using lmdb = await SharedLmdb.open(join(String(made), 'db'), ['times'])
+  const database = lmdb.database<number>('times')
+  await lmdb.write(() => Promise.all(Array.from({ length: 300 }, (_, n) => database.put(`k${n}`, n % 3))))
+  using _sweep = sweep(lmdb, database, time => time === 0)
   await expect.poll(() => (database.getStats() as { entryCount: number }).entryCount, { timeout: 10_000 }).toBe(200)
   expect([database.get('k0'), database.get('k1')]).toEqual([undefined, 1])
-  await environment.close()
 })
