@@ -1,12 +1,14 @@
 import { defineConfig } from 'vitest/config'
 
 /** Under way, and run by vitest.kafka.config.ts: they are not told to hold yet. See docs/kafka.md. */
-export const KAFKA = ['packages/transport/test/kafka*.test.ts', 'local/test/servers.test.ts']
+export const KAFKA = ['packages/transport/test/kafka*.test.ts', '**/test/**/*.kafka.test.ts']
 
 export default defineConfig({
   test: {
     include: ['packages/*/test/**/*.test.ts', 'local/test/**/*.test.ts', 'examples/test/**/*.test.ts'],
     exclude: ['**/node_modules/**', ...KAFKA],
+    // Real servers, each started when the first test file asks for it, all stopped at the end.
+    globalSetup: ['local/servers/for-tests.ts'],
     // Real processes on machines that do other things as well; a test waits for conditions, never for time.
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -1,14 +1,20 @@
-import { appendFileSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestProject } from 'vitest/node'
 import { Missing } from './jars.ts'
 import { type KafkaServer, startKafka } from './kafka.ts'
+import { type PulsarServer, startPulsar } from './pulsar.ts'
+import { type RedisServer, startRedis } from './redis.ts'
+import { type RegistryServer, startRegistry } from './registry.ts'
 import { stop } from './running-server.ts'
 
 export { type Certificate, type CertificateFiles, createAuthority } from './certificates.ts'
 export { type KafkaServer, startKafka } from './kafka.ts'
+export { type PulsarServer, startPulsar } from './pulsar.ts'
+export { type RedisServer, startRedis } from './redis.ts'
+export { type RegistryServer, startRegistry } from './registry.ts'
 export { stop } from './running-server.ts'
 
 declare module 'vitest' {
@@ -23,29 +29,55 @@ export default function setup(project: TestProject): () => Promise<void> {
   const folder = mkdtempSync(path.join(tmpdir(), 'weft-servers-'))
   project.provide('servers', folder)
   return async () => {
-    await stop(path.join(folder, 'kafka'), { graceMs: 5_000 })
+    await Promise.all(readdirSync(folder).map(name => stop(path.join(folder, name), { graceMs: 5_000 })))
     rmSync(folder, { recursive: true, force: true })
   }
 }
 
-/** The run's Kafka. Undefined, and noted as not run, where this machine lacks what it takes. */
-export async function kafkaForTests(servers: string): Promise<KafkaServer | undefined> {
+const say = (text: string) => void process.stderr.write(`weft: ${text}\n`)
+
+/**
+ * The run's Kafka, as `servers` of vitest's `inject` says where it is. Undefined, and noted as not run, where this
+ * machine lacks what it takes: then the file registers one test that says so.
+ */
+export const kafkaForTests = (servers: string): Promise<KafkaServer | undefined> =>
+  forTests(servers, 'kafka', folder => startKafka({ folder, eager: true, heapMb: 512, say }))
+
+/** The run's schema registry, likewise. */
+export const registryForTests = (servers: string): Promise<RegistryServer | undefined> =>
+  forTests(servers, 'registry', folder => startRegistry({ folder, say }))
+
+/** The run's Redis, likewise. */
+export const redisForTests = (servers: string): Promise<RedisServer | undefined> =>
+  forTests(servers, 'redis', folder => startRedis({ folder, say }))
+
+/** The run's Pulsar, likewise. */
+export const pulsarForTests = (servers: string): Promise<PulsarServer | undefined> =>
+  forTests(servers, 'pulsar', folder => startPulsar({ folder, say }))
+
+async function forTests<T>(
+  servers: string,
+  name: string,
+  start: (folder: string) => Promise<T>,
+): Promise<T | undefined> {
   // Test files run in several processes: the first one starts it.
-  const lock = path.join(servers, 'kafka.lock')
+  const lock = path.join(servers, `${name}.lock`)
   while (!taken(lock)) await sleep(100)
   try {
-    return await startKafka({
-      folder: path.join(servers, 'kafka'),
-      eager: true,
-      heapMb: 512,
-      say: text => process.stderr.write(`weft: ${text}\n`),
-    })
-  } catch (error) {
-    if (!(error instanceof Missing)) throw error
-    if (process.env.WEFT_NOT_RUN) appendFileSync(process.env.WEFT_NOT_RUN, `tests against Kafka: ${error.message}\n`)
-    return undefined
+    return await orNotRun(`tests against ${name}`, () => start(path.join(servers, name)))
   } finally {
     rmdirSync(lock)
+  }
+}
+
+/** What `start` gives; undefined, and `what` noted as not run with the reason, if this machine lacks what it takes. */
+export async function orNotRun<T>(what: string, start: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await start()
+  } catch (error) {
+    if (!(error instanceof Missing)) throw error
+    if (process.env.WEFT_NOT_RUN) appendFileSync(process.env.WEFT_NOT_RUN, `${what}: ${error.message}\n`)
+    return undefined
   }
 }
 

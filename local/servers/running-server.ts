@@ -1,9 +1,19 @@
 import { spawn } from 'node:child_process'
-import { randomInt } from 'node:crypto'
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+
+/** What every server can be started with. */
+export interface ServerOptions {
+  /** Where its data, log and process note are; what is there is used again. */
+  readonly folder: string
+  /** Where it listens; what is not named here is where it was before, or where it is free. */
+  readonly ports?: Readonly<Record<string, number>>
+  readonly heapMb?: number
+  /** Hears what takes time. */
+  readonly say?: (text: string) => void
+}
 
 /** A server that was started from a folder, which holds its data, its log and who it is. */
 export interface ServerProcess {
@@ -11,6 +21,8 @@ export interface ServerProcess {
   /** Tells the process from a later one with the same id. */
   readonly started: string
   readonly url: string
+  /** What else to know: other addresses, credentials. By what it is. */
+  readonly also?: Readonly<Record<string, string>>
 }
 
 const note = (folder: string) => path.join(folder, 'process.json')
@@ -30,12 +42,18 @@ export function running(folder: string): ServerProcess | undefined {
 export async function launch(
   folder: string,
   [command, ...args]: readonly [string, ...string[]],
-  url: string,
+  about: Pick<ServerProcess, 'url' | 'also'>,
   ready: () => Promise<boolean>,
+  env: NodeJS.ProcessEnv = {},
 ): Promise<ServerProcess> {
   mkdirSync(folder, { recursive: true })
   const log = openSync(logOf(folder), 'a')
-  const child = spawn(command, args, { detached: true, stdio: ['ignore', log, log], cwd: folder })
+  const child = spawn(command, args, {
+    detached: true,
+    stdio: ['ignore', log, log],
+    cwd: folder,
+    env: { ...process.env, ...env },
+  })
   closeSync(log)
   child.unref()
   let ended = false
@@ -46,7 +64,7 @@ export async function launch(
     ended = true
   })
   if (child.pid === undefined) throw new Error(`${command} could not be started`)
-  const server = { pid: child.pid, started: startOf(child.pid), url }
+  const server = { pid: child.pid, started: startOf(child.pid), ...about }
   writeFileSync(note(folder), JSON.stringify(server))
   const end = performance.now() + 120_000
   while (!(await ready())) {
@@ -96,29 +114,31 @@ function startOf(pid: number): string {
   }
 }
 
-/** Whether somebody listens on a port of this machine. */
-export async function listens(port: number): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  const socket = connect(port, '127.0.0.1')
-  socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
-  return promise.finally(() => socket.destroy())
+/** The first bytes, at least `least`, that a server on this machine answers a request with; undefined if not in a second. */
+export async function answered(port: number, request: Uint8Array, least: number): Promise<Buffer | undefined> {
+  const socket = connect({ port, host: '127.0.0.1', signal: AbortSignal.timeout(1_000) })
+  try {
+    socket.write(request)
+    let answer = Buffer.alloc(0)
+    for await (const data of socket) {
+      answer = Buffer.concat([answer, data])
+      if (answer.length >= least) return answer
+    }
+    return undefined
+  } catch {
+    return undefined
+  } finally {
+    socket.destroy()
+  }
 }
 
-/**
- * Ports that are free now. They lie below those that systems give to outgoing connections, so that none of these takes
- * one before its server does.
- */
-export async function freePorts(count: number): Promise<number[]> {
-  const ports = new Set<number>()
-  while (ports.size < count) {
-    const port = randomInt(10_240, 32_768)
-    const server = createServer()
-    const { promise, resolve } = Promise.withResolvers<boolean>()
-    server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true))
-    if (await promise) {
-      ports.add(port)
-      await new Promise(closed => server.close(closed))
-    }
+/** Whether an address answers a GET with 200. */
+export async function answersOk(url: string, headers: Record<string, string> = {}): Promise<boolean> {
+  try {
+    const answer = await fetch(url, { headers, signal: AbortSignal.timeout(2_000) })
+    await answer.body?.cancel()
+    return answer.status === 200
+  } catch {
+    return false
   }
-  return [...ports]
 }

@@ -1,13 +1,16 @@
 import { spawn } from 'node:child_process'
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { open } from '@weft/transport'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { java, Missing } from '../servers/jars.ts'
-import { freePorts } from '../servers/running-server.ts'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { orNotRun } from '../servers/for-tests.ts'
+import { fetched, java } from '../servers/jars.ts'
+import { freePorts } from '../servers/ports.ts'
+import { redisServer } from '../servers/redis.ts'
 
 let folder: string
 beforeAll(async () => {
@@ -19,7 +22,9 @@ const script = fileURLToPath(new URL('../servers.ts', import.meta.url))
 
 /** What `npm run local -- …` says and how it ends. */
 async function local(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-  const child = spawn(process.execPath, [script, ...args, '--folder', folder], { env: { ...process.env, ...env } })
+  const child = spawn(process.execPath, [script, ...args, '--no-docker', '--folder', folder], {
+    env: { ...process.env, ...env },
+  })
   let [out, err] = ['', '']
   child.stdout.setEncoding('utf8').on('data', data => {
     out += data
@@ -43,8 +48,10 @@ async function javaThatSays(version: string): Promise<string> {
 
 test.for([
   [['fly'], 'expected up, down, status or logs, not "fly"'],
-  [['up', 'kafak'], '"kafak" is not a server: kafka can be started'],
-  [['up', 'kafka', '--port', 'many'], '--port is a whole number'],
+  [['up', 'kafak'], '"kafak" is not a server: kafka, registry, redis, pulsar can be started'],
+  [['up', 'kafka', '--port', 'kafka=many'], '--port kafka is a whole number from 1 to 65535, not "many"'],
+  [['up', 'kafka', '--port', '9092'], '--port takes NAME=NUMBER with a name of kafka,'],
+  [['up', 'kafka', '--heap', 'kafak=256'], 'not "kafak=256"'],
   [['logs'], 'logs takes one name'],
 ] as const)('says what is wrong with %j, and ends with 2', async ([args, why]) => {
   const { code, err } = await local(args)
@@ -63,50 +70,113 @@ test('says in one sentence that Java is missing or too old, and what to do', asy
   }
 })
 
-/** Whether this machine can start servers: what it lacks is told by the suites that need them. */
-const able = (() => {
-  try {
-    return java() !== ''
-  } catch (error) {
-    if (error instanceof Missing) return false
-    throw error
-  }
-})()
-
-test.runIf(able)('says that a port is in use', async () => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise(resolve => server.once('listening', resolve))
-  const { port } = server.address() as { port: number }
-  const { code, err } = await local(['up', 'kafka', '--port', String(port)])
-  server.close()
-  expect([code, err]).toEqual([1, expect.stringContaining(`port ${port} is in use`)])
+test('goes on with the others when one cannot start, and ends with 1', async () => {
+  const none = path.join(folder, 'nowhere')
+  const { code, err } = await local(['up', 'kafka', 'registry'], { JAVA_HOME: none })
+  expect(code).toBe(1)
+  for (const name of ['kafka', 'registry']) expect(err).toContain(`${name} did not start: there is no Java`)
 })
 
-test.runIf(able)(
-  'starts Kafka once however often it is asked, shows it, and stops it',
-  { timeout: 180_000 },
-  async () => {
-    const [port] = (await freePorts(1)) as [number]
-    const up = ['up', 'kafka', '--port', String(port), '--heap', '256']
+test('stops only what it started: not a later process with the same number', async () => {
+  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'])
+  const home = path.join(folder, 'redis')
+  await mkdir(home, { recursive: true })
+  await writeFile(path.join(home, 'process.json'), JSON.stringify({ pid: child.pid, started: '1', url: 'redis://x' }))
+  expect((await local(['status', 'redis'])).out).toBe('redis: not running\n')
+  expect((await local(['down', 'redis', '--clean'])).err).toContain('redis was not running')
+  expect(child.exitCode ?? child.signalCode).toBe(null)
+  child.kill()
+})
+
+/** Each with what it has to answer at the port it was given; the second time is after a restart. */
+const SERVERS: Record<string, (port: number, again: boolean) => Promise<void>> = {
+  async kafka(port, again) {
+    await using client = await open(`kafka://127.0.0.1:${port}`)
+    if (!again) await client.admin.ensure([{ topic: { name: 'kept' }, partitions: 3 }])
+    expect(await client.admin.topics()).toEqual([{ name: 'kept' }])
+  },
+  async registry(port, again) {
+    const url = `http://127.0.0.1:${port}/apis/ccompat/v7/subjects/kept-value/versions`
+    const headers = { 'content-type': 'application/vnd.schemaregistry.v1+json' }
+    const body = JSON.stringify({ schema: '{"type":"record","name":"Kept","fields":[]}' })
+    if (!again) await fetch(url, { method: 'POST', headers, body })
+    expect(await (await fetch(`${url}/1`)).json()).toMatchObject({ subject: 'kept-value', version: 1, id: 1 })
+  },
+  async redis(port, again) {
+    const socket = connect(port, '127.0.0.1')
+    socket.write(again ? 'GET kept\r\n' : 'SET kept 1\r\nGET kept\r\n')
+    socket.write('QUIT\r\n')
+    let answer = ''
+    for await (const data of socket) answer += data
+    expect(answer).toContain('$1\r\n1\r\n')
+  },
+  async pulsar(_port, again) {
+    const home = path.join(folder, 'pulsar')
+    const [ports, token] = [
+      await readFile(path.join(home, 'ports.json'), 'utf8'),
+      await readFile(path.join(home, 'admin.token'), 'utf8'),
+    ]
+    const admin = `http://127.0.0.1:${JSON.parse(ports).web}/admin`
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+    const kept = `${admin}/v2/persistent/public/default/kept`
+    if (!again) {
+      await fetch(kept, { method: 'PUT', headers })
+      await fetch(`${kept}/deduplicationEnabled`, { method: 'POST', headers, body: 'true' })
+    }
+    const topics = await (await fetch(`${admin}/v2/persistent/public/default`, { headers })).json()
+    const deduplicates = await (await fetch(`${kept}/deduplicationEnabled`, { headers })).json()
+    const coordinators = await (await fetch(`${admin}/v3/transactions/coordinators`, { headers })).json()
+    expect([topics, deduplicates]).toEqual([['persistent://public/default/kept'], true])
+    expect(coordinators).not.toEqual([])
+    expect((await fetch(`${admin}/v2/tenants`)).status).toBe(401)
+  },
+}
+
+describe.each(Object.keys(SERVERS))('%s', async name => {
+  const able = await orNotRun(name, async () => {
+    if (name === 'redis') return redisServer()
+    java()
+    return await fetched(name, () => {})
+  })
+  if (!able) return test.skip('not run here, see the last lines', () => {})
+
+  test('is not started where its port is in use: one sentence says so', async () => {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const { code, err } = await local(['up', name, '--port', `${name}=${port}`])
+    server.close()
+    expect([code, err]).toEqual([1, expect.stringContaining(`port ${port} is in use`)])
+    expect(err.trim().split('\n')).toHaveLength(1)
+  })
+
+  test('runs once however often it is asked, is shown, is stopped, and keeps what it has', {
+    timeout: 180_000,
+  }, async () => {
+    const [port, web] = (await freePorts(2)) as [number, number]
+    const ports = [`${name}=${port}`, ...(name === 'pulsar' ? [`pulsar-web=${web}`] : [])]
+    const up = ['up', name, ...ports.flatMap(each => ['--port', each]), '--heap', `${name}=256`]
+    const answers = SERVERS[name] as (typeof SERVERS)[string]
     try {
       const first = await local(up)
       expect(first).toMatchObject({
         code: 0,
-        out: expect.stringContaining(`kafka: kafka://127.0.0.1:${port} (process `),
+        out: expect.stringMatching(`^${name}: [a-z]+://127.0.0.1:${port}\\b.* \\(process `),
       })
       const pid = /process (\d+)/.exec(first.out)?.[1]
       expect((await local(up)).out).toContain(`process ${pid}`)
-      {
-        await using client = await open(`kafka://127.0.0.1:${port}`)
-        expect(await client.admin.topics()).toEqual([])
-      }
-      expect((await local(['status'])).out).toContain(`process ${pid}`)
-      expect((await local(['logs', 'kafka'])).out).toContain('Kafka Server started')
+      expect((await local(['up', name, '--port', `${name}=${web}`])).err).toContain(`it runs at port ${port}: stop it`)
+      await answers(port, false)
+      expect((await local(['status', name])).out).toContain(`process ${pid}`)
+      expect((await local(['logs', name])).out.split('\n').length).toBeGreaterThan(5)
+      expect((await local(['down', name])).err).toContain(`${name} was stopped`)
+      expect((await local(up)).code).toBe(0)
+      await answers(port, true)
     } finally {
-      const down = await local(['down', '--clean'])
-      expect([down.code, down.err]).toEqual([0, expect.stringContaining('kafka was stopped')])
+      const down = await local(['down', name, '--clean'])
+      expect([down.code, down.err]).toEqual([0, expect.stringContaining(`${name} was stopped`)])
     }
-    expect((await local(['status'])).out).toBe('kafka: not running\n')
-    expect((await local(['down'])).err).toContain('kafka was not running')
-  },
-)
+    expect((await local(['status', name])).out).toBe(`${name}: not running\n`)
+    expect((await local(['down', name])).err).toContain(`${name} was not running`)
+  })
+})

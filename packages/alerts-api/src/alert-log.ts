@@ -14,6 +14,7 @@ export const ALERTS: Topic = { name: 'alerts.v1' }
 const FETCH_BYTES = 256 * 1024
 const MAX_PAUSE_MS = 5_000
 const HELD_MS = 1_000
+const PROBE_MS = 1_500
 
 /** The alerts' topic, decoded. */
 export class AlertLog {
@@ -94,11 +95,20 @@ export class AlertLog {
     return promise
   }
 
-  /** Feeds the fan-out from where its tape stands until the signal aborts; what fails is tried again from there. */
-  async follow(fanout: Fanout, starts: Starts, signal: AbortSignal): Promise<void> {
+  /**
+   * Feeds the fan-out from where its tape stands until the signal aborts; what fails is tried again from there. Calls
+   * `onReached` when all up to and with `end` was sent out.
+   */
+  async follow(
+    fanout: Fanout,
+    starts: Starts,
+    signal: AbortSignal,
+    { end, onReached }: { readonly end: Vector; readonly onReached: () => void },
+  ): Promise<void> {
+    let to: Vector | undefined = end
     for (let pause = 50; !signal.aborted; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
       try {
-        for await (const batch of this.#messages(fanout.tape.vector, signal)) {
+        for await (const batch of this.#messages(fanout.tape.vector, signal, to)) {
           pause = 50
           for (const message of batch) {
             const room = fanout.push(this.#decode(message))
@@ -108,6 +118,10 @@ export class AlertLog {
           // A log that always has more would keep timers and sockets waiting.
           await turn()
         }
+        if (signal.aborted) return
+        fanout.flush()
+        onReached()
+        to = undefined
       } catch (error) {
         if (signal.aborted) return
         this.#log.error({ err: error }, 'reading the alerts failed, trying again')
@@ -120,8 +134,19 @@ export class AlertLog {
     }
   }
 
-  #messages(after: Vector, signal: AbortSignal): AsyncIterable<readonly Received[]> {
-    return this.#transport.read(ALERTS, { from: { after: toPositions(after) }, signal, maxBytes: FETCH_BYTES })
+  /**
+   * Whether there is anything behind a vector up to `end`, which may be a marker that no reader is given. True as well if
+   * that cannot be told in time.
+   */
+  async holds(after: Vector, end: Vector): Promise<boolean> {
+    const late = AbortSignal.timeout(PROBE_MS)
+    for await (const _ of this.#messages(after, late, end)) return true
+    return late.aborted
+  }
+
+  #messages(after: Vector, signal: AbortSignal, to?: Vector): AsyncIterable<readonly Received[]> {
+    const from = { after: toPositions(after) }
+    return this.#transport.read(ALERTS, { from, signal, maxBytes: FETCH_BYTES, ...(to && { to: toPositions(to) }) })
   }
 
   #decode(message: Received): Logged {

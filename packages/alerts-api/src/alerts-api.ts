@@ -134,7 +134,9 @@ export async function startAlertsApi({
   await dashboardFiles(app)
   alertSocket(app.server as Server, { admission, starts, channels, listeners, isAllowedOrigin })
 
-  const following = alertLog.follow(fanout, starts, signal)
+  const reached = Promise.withResolvers<void>()
+  const now = toVector((await transport.admin.describe(ALERTS)).end)
+  const following = alertLog.follow(fanout, starts, signal, { end: now, onReached: reached.resolve })
   const feeding = feedStats(stats, begin, { transport, catalogue, log, signal })
   await caughtUp()
   const sweep = new Sweep(fanout, options)
@@ -168,10 +170,9 @@ export async function startAlertsApi({
 
   /** Waits until what was there at the start is in the ring, so that "latest" means latest. */
   async function caughtUp(): Promise<void> {
-    const end = toVector((await transport.admin.describe(ALERTS)).end)
     const late = AbortSignal.timeout(READ_BACK_MS)
-    const over = new Promise(resolve => late.addEventListener('abort', resolve))
-    while (!late.aborted && !covers(tape.mark.vector, end, compare)) await Promise.race([tape.marked, over])
+    const over = new Promise<void>(resolve => late.addEventListener('abort', () => resolve()))
+    await Promise.race([reached.promise, over])
     if (late.aborted)
       log.warn('there are so many recent alerts that clients are let in while they are still being read')
   }
@@ -183,7 +184,7 @@ export async function startAlertsApi({
       const end = toVector((await transport.admin.describe(ALERTS)).end)
       if (cursor !== last.cursor || covers(vector, end, compare)) last = { cursor, at: Date.now() }
       const idleMs = Date.now() - last.at
-      return idleMs < STALLED_MS
+      return idleMs < STALLED_MS || !(await alertLog.holds(vector, end))
         ? { ok: true }
         : {
             ok: false,

@@ -1,10 +1,10 @@
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import type { Catalogue } from '@weft/schema'
-import { type From, HEADERS, headerOf, type Received, type Topic, type Transport } from '@weft/transport'
+import { type From, HEADERS, headerOf, type Position, type Received, type Topic, type Transport } from '@weft/transport'
 import type { Logger } from 'pino'
 import { ALERTS } from './alert-log.ts'
 import type { Stats } from './stats.ts'
-import { type Compare, comparing, toPositions, toVector, type Vector } from './vector.ts'
+import { toPositions, toVector, type Vector } from './vector.ts'
 
 const METRICS: Topic = { name: 'tracking.metrics.v1' }
 const DEAD_LETTERS: Topic = { name: 'events.dlq.v1' }
@@ -39,44 +39,36 @@ export async function feedStats(stats: Stats, until: Vector, source: Source): Pr
 
 async function countAlerts(stats: Stats, until: Vector, source: Source): Promise<void> {
   const codec = source.catalogue.codec('alerts.v1')
-  const compare = comparing(source.transport)
-  const done = new AbortController()
-  const signal = AbortSignal.any([source.signal, done.signal])
-  const left = new Set(until.keys())
-  const reached = (partition: number, at: string) => {
-    if (compare(partition, at, until[partition] as string) >= 0) left.delete(partition)
-    if (left.size === 0) done.abort()
+  const count = (message: Received) => {
+    const { store_id: tenant, severity, state } = codec.decode(message)
+    stats.alert({ tenant, severity, state, appendedAt: message.appendedAt })
   }
-  const from = toVector(await source.transport.admin.positions(ALERTS, { time: Date.now() - HOUR }))
-  for (const [partition, at] of from.entries()) reached(partition, at)
-  await follow(ALERTS, { after: toPositions(from) }, { ...source, signal }, message => {
-    const { partition, at } = message.position
-    if (left.has(partition) && isUpTo(compare, partition, at, until)) {
-      const { store_id: tenant, severity, state } = codec.decode(message)
-      stats.alert({ tenant, severity, state, appendedAt: message.appendedAt })
-    }
-    reached(partition, at)
-  })
+  await follow(ALERTS, { time: Date.now() - HOUR }, source, count, toPositions(until))
 }
 
-const isUpTo = (compare: Compare, partition: number, at: string, until: Vector): boolean =>
-  compare(partition, at, until[partition] as string) <= 0
-
 /** Numbers are better late than never: what fails is tried again, what was removed meanwhile is not missed. */
-async function follow(topic: Topic, from: From, source: Source, take: (message: Received) => void): Promise<void> {
+async function follow(
+  topic: Topic,
+  from: From,
+  source: Source,
+  take: (message: Received) => void,
+  to?: readonly Position[],
+): Promise<void> {
   const { transport, log, signal } = source
   let vector: Vector | undefined
   let start = from
   while (!signal.aborted) {
     try {
       vector ??= toVector(await transport.admin.positions(topic, start))
-      for await (const batch of transport.read(topic, { from: { after: toPositions(vector) }, signal })) {
+      const after = toPositions(vector)
+      for await (const batch of transport.read(topic, { from: { after }, signal, ...(to && { to }) })) {
         for (const message of batch) {
           vector[message.position.partition] = message.position.at
           takeOne(message)
         }
         await turn()
       }
+      return
     } catch (error) {
       if (signal.aborted) return
       log.warn({ err: error, topic: topic.name }, 'reading for the statistics failed, trying again')

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
+import type { Credentials } from '@weft/schema'
 import { LineCounter, parseDocument } from 'yaml'
 import { VARIABLES, withEnvironment } from './environment.ts'
 import { EXIT, Exit } from './exit.ts'
@@ -15,6 +16,7 @@ export interface Config extends Settings {
   readonly base: string
   readonly writeKeys: Readonly<Record<string, string>>
   readonly jwtSecret?: string
+  readonly registryCredentials?: Credentials
 }
 
 export interface LoadOptions {
@@ -24,6 +26,8 @@ export interface LoadOptions {
   readonly cwd?: string
   /** Wins over the file and the environment. */
   readonly log?: string | undefined
+  /** Likewise. */
+  readonly registry?: string | undefined
   /** Throws what is wrong with the alert rules, a line each after the first. */
   readonly checkRules?: (written: unknown) => unknown
 }
@@ -34,6 +38,7 @@ export async function loadConfig({
   env = process.env,
   cwd = process.cwd(),
   log,
+  registry,
   checkRules,
 }: LoadOptions = {}): Promise<Config> {
   const named = file ?? env.WEFT_CONFIG
@@ -44,6 +49,7 @@ export async function loadConfig({
   wrong.push(...secretsIn(written))
   const raw = withEnvironment(written, env, wrong)
   if (log !== undefined) raw.log = log
+  if (registry !== undefined) raw.registry = registry
   const parsed = Shape.safeParse(raw)
   if (!parsed.success) {
     const known = new Set(wrong.map(({ at }) => at))
@@ -59,6 +65,7 @@ export async function loadConfig({
   const writeKeys = await keysOf(parsed.data?.auth.writeKeysFile, env, base, wrong)
   const secretFile = parsed.data?.auth.jwt.secretFile
   const jwtSecret = env.WEFT_JWT_SECRET ?? (secretFile && (await secretOf(path.resolve(base, secretFile), wrong)))
+  const registryCredentials = credentialsOf(env, wrong)
   if (wrong.length || !parsed.data) {
     const where = found?.file ?? 'the environment'
     const lines = wrong.map(({ at, what }) => `  ${at}${at ? ': ' : ''}${what}`)
@@ -71,6 +78,7 @@ export async function loadConfig({
     writeKeys,
     ...(found && { file: found.file }),
     ...(jwtSecret && { jwtSecret }),
+    ...(registryCredentials && { registryCredentials }),
   }
 }
 
@@ -144,6 +152,16 @@ async function keysOf(file: string | undefined, env: NodeJS.ProcessEnv, base: st
     else wrong.push({ at: 'WEFT_WRITE_KEYS', what: 'expected key=tenant, several with commas between them' })
   }
   return keys
+}
+
+function credentialsOf(env: NodeJS.ProcessEnv, wrong: Wrong[]): Credentials | undefined {
+  const { WEFT_REGISTRY_TOKEN: token, WEFT_REGISTRY_USER: user, WEFT_REGISTRY_PASSWORD: password } = env
+  if (token && (user || password))
+    wrong.push({ at: 'WEFT_REGISTRY_TOKEN', what: 'stands beside WEFT_REGISTRY_USER: set one or the other' })
+  if (token) return { token }
+  if (!user && !password) return undefined
+  if (user && password !== undefined) return { user, password }
+  wrong.push({ at: user ? 'WEFT_REGISTRY_PASSWORD' : 'WEFT_REGISTRY_USER', what: 'is missing beside the other' })
 }
 
 async function secretOf(file: string, wrong: Wrong[]): Promise<string | undefined> {

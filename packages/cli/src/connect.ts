@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import { type Catalogue, loadCatalogue } from '@weft/schema'
+import { type Catalogue, loadCatalogue, type RegistrySchemas, registrySchemas } from '@weft/schema'
 import { open, type Transport } from '@weft/transport'
 import type { Command } from 'commander'
 import { type Config, loadConfig } from './config.ts'
@@ -9,6 +9,7 @@ import { EXIT, Exit } from './exit.ts'
 /** Options that every command has. */
 export interface Shared {
   readonly log?: string
+  readonly registry?: string
   readonly config?: string
   readonly json?: boolean
 }
@@ -24,16 +25,41 @@ export const shared = (command: Command): Shared => command.optsWithGlobals<Shar
 export const catalogueOf = (config: Config): Promise<Catalogue> =>
   config.schemas === undefined ? loadCatalogue() : loadCatalogue(path.resolve(config.base, config.schemas))
 
+/** The ids of the configured schema registry; undefined if there is none. */
+export const schemasOf = (
+  { registry: url, registryCredentials: credentials }: Config,
+  catalogue: Catalogue,
+): RegistrySchemas | undefined =>
+  url === undefined ? undefined : registrySchemas({ url, catalogue, ...(credentials && { credentials }) })
+
+/**
+ * The configured log. A schema registry beside it has to answer, and for a `service` to have all of the catalogue's
+ * schemas; `admin` is about records as such, and does without it.
+ */
+export async function openLog(
+  config: Config,
+  catalogue: Catalogue,
+  { clientId, purpose }: { readonly clientId: string; readonly purpose: 'service' | 'records' | 'admin' },
+): Promise<Transport> {
+  const schemas = config.log.startsWith('kafka:') ? schemasOf(config, catalogue) : undefined
+  if (purpose === 'service') await schemas?.warm()
+  if (purpose === 'records') await schemas?.reach()
+  return open(config.log, { clientId, ...(schemas && { schemas }) })
+}
+
 /** The folder of an embedded log, undefined for any other. */
 export const folderOf = (log: string): string | undefined => /^embedded:([^?]*)/.exec(log)?.[1]
 
 /** Opens the log that the options and the configuration name. `create`: an embedded one that is not there is made. */
-export async function connect(options: Shared, { create = false } = {}): Promise<Connection> {
-  const config = await loadConfig({ file: options.config, log: options.log })
+export async function connect(
+  options: Shared,
+  { create = false, purpose = 'records' as 'records' | 'admin' } = {},
+): Promise<Connection> {
+  const config = await loadConfig({ file: options.config, log: options.log, registry: options.registry })
   const folder = folderOf(config.log)
   if (!create && folder !== undefined && !existsSync(path.join(folder, 'data.mdb')))
     throw new Exit(EXIT.missing, `there is no store in ${folder}: "weft dev" makes one, --log names another`)
   const catalogue = await catalogueOf(config)
-  const transport = await open(config.log, { clientId: `weft-cli-${process.pid}` })
+  const transport = await openLog(config, catalogue, { clientId: `weft-cli-${process.pid}`, purpose })
   return { config, catalogue, transport, [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose]() }
 }

@@ -20,10 +20,17 @@ export const VARIABLES: ReadonlyMap<string, Leaf> = new Map(
   [...leaves(described)].map(leaf => [variableOf(leaf.path), leaf]),
 )
 
-const OTHER_VARIABLES = ['WEFT_CONFIG', 'WEFT_WRITE_KEYS', 'WEFT_JWT_SECRET']
+const OTHER_VARIABLES = [
+  'WEFT_CONFIG',
+  'WEFT_WRITE_KEYS',
+  'WEFT_JWT_SECRET',
+  'WEFT_REGISTRY_USER',
+  'WEFT_REGISTRY_PASSWORD',
+  'WEFT_REGISTRY_TOKEN',
+]
 
 /** A misspelt override of a section would silently do nothing; other WEFT_ variables are none of ours. */
-const OURS = /^WEFT_(DEV|AUTH|GATEWAY|PIPELINE|ALERTS)_/
+const OURS = /^WEFT_(DEV|AUTH|GATEWAY|PIPELINE|ALERTS|REGISTRY)_/
 
 /** What the file says, with the variables in place of it. */
 export function withEnvironment(written: Record<string, unknown>, env: NodeJS.ProcessEnv, wrong: Wrong[]) {
@@ -32,7 +39,7 @@ export function withEnvironment(written: Record<string, unknown>, env: NodeJS.Pr
     if (!name.startsWith('WEFT_') || text === undefined || text === '') continue
     const leaf = VARIABLES.get(name)
     if (!leaf) {
-      if (!OURS.test(name)) continue
+      if (!OURS.test(name) || OTHER_VARIABLES.includes(name)) continue
       const meant = nearest(name, [...VARIABLES.keys(), ...OTHER_VARIABLES])
       wrong.push({ at: name, what: `is not a setting${meant ? `, did you mean ${meant}?` : ''}` })
       continue

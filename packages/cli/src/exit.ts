@@ -55,7 +55,9 @@ export function explain(error: unknown): { sentence: string; code: number } {
   if (error instanceof Exit) return { sentence: error.message, code: error.code }
   for (const each of chain(error)) {
     const { code, message } = each as SystemError
-    const known = code === undefined ? undefined : SYSTEM[code]
+    // A log or a registry that nobody answers for says which one it is.
+    const named = code === 'ECONNREFUSED' && error instanceof WeftError
+    const known = code === undefined || named ? undefined : SYSTEM[code]
     if (known) return { sentence: known(each as SystemError), code: code === 'ENOENT' ? EXIT.missing : EXIT.failed }
     // LMDB hands on the system's words with a number only.
     if (/no space left on device|MDB_MAP_FULL/i.test(message ?? ''))

@@ -36,6 +36,7 @@ export async function program(args: readonly string[] = []): Promise<Command> {
     .description('A durable log, its pipeline and its alerts: run them, look inside, repair.')
     .version(version)
     .option('--log <url>', 'the log to work on, such as embedded:.weft; default: weft.yaml, WEFT_LOG')
+    .option('--registry <url>', "the schema registry (Confluent's API) whose ids frame values on Kafka; WEFT_REGISTRY")
     .option('--config <file>', 'the configuration; default: weft.yaml here or in a folder above, WEFT_CONFIG')
     .option('--json', 'print one JSON object a line')
     .configureHelp({ showGlobalOptions: true, styleTitle: title => styleText('bold', title) })

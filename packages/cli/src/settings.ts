@@ -13,6 +13,11 @@ export const Shape = z.strictObject({
     .string()
     .regex(/^[a-z][a-z0-9+]*:./, 'a URL such as embedded:.weft')
     .default('embedded:.weft'),
+  /**
+   * URL of a schema registry with Confluent's API, such as `http://localhost:8081`; values in a Kafka log are then framed by
+   * its ids. Credentials are in WEFT_REGISTRY_TOKEN, or WEFT_REGISTRY_USER and WEFT_REGISTRY_PASSWORD.
+   */
+  registry: z.url({ protocol: /^https?$/ }).optional(),
   /** With less room on the disk of an embedded log nothing starts, and what runs ends cleanly. */
   leastFreeBytes: z
     .int()

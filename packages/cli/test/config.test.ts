@@ -67,7 +67,7 @@ rules: [{ name: a, kind: threshold, raise: 2 }]`)
     '  /gateway/rate/rate: is "fast", expected a number',
     '  /gateway/rate/burst: is missing, expected a number',
     '  /alerts/slow: is "wait", expected drop-to-latest or disconnect',
-    '  /whatever: is unknown, expected log, leastFreeBytes, schemas, dev, auth, gateway, pipeline, alerts, rules',
+    '  /whatever: is unknown, expected log, registry, leastFreeBytes, schemas, dev, auth, gateway, pipeline, alerts, rules',
     '  rules/0/raise: is 2, expected a number from 0 to 1',
   ])
 })

@@ -3,48 +3,23 @@ import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { signToken } from '@weft/auth'
-import { DEMO_KEYS } from '@weft/local'
-import { type Catalogue, loadCatalogue } from '@weft/schema'
-import { HEADERS, header, open, type Transport } from '@weft/transport'
+import { loadCatalogue } from '@weft/schema'
+import { open } from '@weft/transport'
 import { expect, test } from 'vitest'
 import { contents, differences, faultsOfAnswers, faultsOfCopies, faultsOfMinutes } from './exactly-once/accounting.ts'
+import { drained, processed, RULES, SECRET, shoppers, starter } from './exactly-once/fabric.ts'
 import { listenByRest, listenBySse } from './exactly-once/listeners.ts'
 import { type Random, randomOf } from './exactly-once/random.ts'
-import { shop, type Told } from './exactly-once/shopper.ts'
+import type { Told } from './exactly-once/shopper.ts'
 import { Supervised } from './exactly-once/supervised.ts'
 import { temporary, Weft } from './spawned.ts'
 
 /** How long everything is under fire; then all that was sent has to arrive. */
 const FIRE_MS = 20_000
-const SECRET = 'a-secret-of-at-least-thirty-two-bytes'
-const RULES = `rules:
-  - { name: busy, kind: count, events: [page_view], count: 3, within: 2s }
-  - { name: likely, kind: threshold, raise: 0.06, clear: 0.04, severity: info }
-  - { name: quiet, kind: silence, after: [session_start], expect: [page_view], within: 1s, severity: critical }
-`
 const catalogue = await loadCatalogue()
+/** A service of another process is seen as dead after a second and a half. */
+const embedded = (folder: string) => `embedded:${path.join(folder, '.weft')}?sessionMs=1500`
 const seed = Number(process.env.WEFT_SEED ?? Math.floor(Math.random() * 2 ** 31))
-
-/** Services over one store in a folder. A service of another process is seen as dead after a second and a half. */
-function starter(folder: string) {
-  const log = `embedded:${path.join(folder, '.weft')}?sessionMs=1500`
-  const env = {
-    LOG_LEVEL: 'error',
-    WEFT_LOG: log,
-    WEFT_WRITE_KEYS: Object.entries(DEMO_KEYS)
-      .map(([tenant, key]) => `${key}=${tenant}`)
-      .join(','),
-    WEFT_JWT_SECRET: SECRET,
-    WEFT_PIPELINE_TICK_MS: '250',
-    ...Object.fromEntries(
-      ['GATEWAY_PORT', 'GATEWAY_HTTP_PORT', 'ALERTS_PORT', 'PIPELINE_OPS_PORT'].map(port => [`WEFT_${port}`, '0']),
-    ),
-  }
-  return {
-    log,
-    service: (name: string) => new Supervised(name, () => new Weft(['run', name, '--json'], { cwd: folder, env })),
-  }
-}
 
 /** Kills one after the other, most often one that is at work, and lets a pipeline fall asleep at times. */
 async function underFire(services: readonly Supervised[], random: Random, signal: AbortSignal): Promise<number> {
@@ -67,47 +42,6 @@ async function underFire(services: readonly Supervised[], random: Random, signal
   return kills
 }
 
-function shoppers(url: () => string | undefined, random: Random, told: Told, signal: AbortSignal, onLost: () => void) {
-  const keys = Object.values(DEMO_KEYS)
-  return Array.from({ length: 6 }, (_, n) => {
-    const key = keys[n % keys.length] as string
-    return shop({ name: `shopper-${n}`, key, url, random: randomOf(random.between(0, 2 ** 30)), told, signal, onLost })
-  })
-}
-
-/** Lets the clock of every partition pass the end of this minute and its grace, and waits until all is processed. */
-async function drained(transport: Transport, catalogue: Catalogue): Promise<void> {
-  const raw = { name: 'events.raw.v1' }
-  const tick = Date.now() + 100_000
-  const message = catalogue.codec('events.raw.v1').message(
-    {
-      event_id: '',
-      store_id: '',
-      user_id: null,
-      session_id: null,
-      type: 'weft.tick',
-      payload: '{}',
-      sent_at: tick,
-      received_at: tick,
-      idempotency_key: null,
-      user_agent: null,
-      referrer: null,
-    },
-    { time: tick, headers: [header(HEADERS.tick, String(tick))] },
-  )
-  const { partitions } = await transport.admin.describe(raw)
-  for (let partition = 0; partition < partitions; partition++) await transport.append(raw, [message], { partition })
-  for (const group of ['weft.ingest', 'weft.signal']) await processed(transport, group)
-}
-
-async function processed(transport: Transport, group: string): Promise<void> {
-  const isBehind = async () => {
-    const lags = (await transport.admin.groups()).filter(each => each.group === group)
-    return lags.length === 0 || lags.some(({ lag }) => lag > 0)
-  }
-  while (await isBehind()) await pause(20)
-}
-
 test('whatever is killed while events pour in, each is processed and each alert told exactly once', {
   timeout: 240_000,
 }, async () => {
@@ -115,7 +49,8 @@ test('whatever is killed while events pour in, each is processed and each alert 
   const random = randomOf(seed)
   await using folder = await temporary()
   await writeFile(path.join(folder.path, 'weft.yaml'), RULES)
-  const { log, service } = starter(folder.path)
+  const log = embedded(folder.path)
+  const service = starter(folder.path, log)
   await using stack = new AsyncDisposableStack()
   const gateway = stack.use(service('ingest-gw'))
   const api = stack.use(service('alerts-api'))
@@ -191,7 +126,8 @@ test('without transactions the same accounting finds what was done twice', { tim
   console.info(`exactly once, control: WEFT_SEED=${seed}`)
   const random = randomOf(seed)
   await using folder = await temporary()
-  const { log, service } = starter(folder.path)
+  const log = embedded(folder.path)
+  const service = starter(folder.path, log)
   await using stack = new AsyncDisposableStack()
   const gateway = stack.use(service('ingest-gw'))
   await gateway.ready
@@ -224,6 +160,6 @@ test('without transactions the same accounting finds what was done twice', { tim
   }
   stop.abort()
   await Promise.all(shopping)
-  await processed(transport, 'naive')
+  await processed(transport, ['naive'])
   expect((await faults()).filter(isTwice)).not.toEqual([])
 })

@@ -1,9 +1,15 @@
-import type { Message, Position, Topic, Transport } from '@weft/transport'
+import type { Message, Position, Topic } from '@weft/transport'
 import { DrainRate } from './drain-rate.ts'
 import { appendSeconds, batchEvents } from './metrics.ts'
 
+/** A transport, or what stands before it. */
+export interface Log {
+  /** Positions, or undefined: the messages are kept durably and get into the log later. */
+  append(topic: Topic, messages: readonly Message[]): Promise<readonly Position[] | undefined>
+}
+
 export interface AppenderOptions {
-  readonly transport: Transport
+  readonly log: Log
   readonly topic: Topic
   /** Bytes in one append. Default 1 MiB. */
   readonly maxBytes?: number
@@ -13,7 +19,7 @@ export interface AppenderOptions {
 interface Waiting {
   readonly messages: readonly Message[]
   readonly bytes: number
-  readonly resolve: (positions: readonly Position[]) => void
+  readonly resolve: (positions: readonly Position[] | undefined) => void
   readonly reject: (error: unknown) => void
 }
 
@@ -22,7 +28,7 @@ interface Waiting {
  * meanwhile, taken from the tenants in turn, so that whoever sends little never waits for all of whoever sends much.
  */
 export class Appender {
-  readonly #transport: Transport
+  readonly #log: Log
   readonly #topic: Topic
   readonly #maxBytes: number
   readonly #onAppended: (() => void) | undefined
@@ -34,15 +40,15 @@ export class Appender {
   /** How fast the log takes bytes. */
   readonly drain = new DrainRate()
 
-  constructor({ transport, topic, maxBytes = 1 << 20, onAppended }: AppenderOptions) {
-    this.#transport = transport
+  constructor({ log, topic, maxBytes = 1 << 20, onAppended }: AppenderOptions) {
+    this.#log = log
     this.#topic = topic
     this.#maxBytes = maxBytes
     this.#onAppended = onAppended
   }
 
-  /** Rejects with what the transport rejects with; then none of the messages is promised to be there. */
-  append(tenant: string, messages: readonly Message[], bytes: number): Promise<readonly Position[]> {
+  /** Rejects with what the log rejects with; then none of the messages is promised to be there. */
+  append(tenant: string, messages: readonly Message[], bytes: number): Promise<readonly Position[] | undefined> {
     return new Promise((resolve, reject) => {
       const waiting = { messages, bytes, resolve, reject }
       const queue = this.#queues.get(tenant)
@@ -97,12 +103,12 @@ export class Appender {
     const started = performance.now()
     const messages = taken.length === 1 ? (taken[0] as Waiting).messages : taken.flatMap(({ messages }) => messages)
     try {
-      const positions = await this.#transport.append(this.#topic, messages)
+      const positions = await this.#log.append(this.#topic, messages)
       this.#onAppended?.()
       let from = 0
       let bytes = 0
       for (const waiting of taken) {
-        waiting.resolve(positions.slice(from, from + waiting.messages.length))
+        waiting.resolve(positions?.slice(from, from + waiting.messages.length))
         from += waiting.messages.length
         bytes += waiting.bytes
       }

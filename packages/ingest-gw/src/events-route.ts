@@ -32,6 +32,8 @@ export interface EventResult {
   /** Missing for a rejected event that brought none. */
   readonly event_id?: string
   readonly status: 'accepted' | 'duplicate' | 'rejected'
+  /** Accepted and on disk here; it gets into the log when the log takes it. */
+  readonly spooled?: true
   readonly error?: ProblemBody
 }
 
@@ -136,11 +138,14 @@ async function store(
   const fresh = claim.states.every(state => state === 'fresh')
     ? messages
     : messages.filter((_, at) => claim.states[at] === 'fresh')
+  let spooled = false
   if (fresh.length > 0) {
     let size = 0
     for (const { value } of fresh) size += value?.length ?? 0
     try {
-      claim.stored(await appender.append(tenant, fresh, size))
+      const positions = await appender.append(tenant, fresh, size)
+      claim.stored(positions)
+      spooled = positions === undefined
     } catch (error) {
       claim.failed()
       throw logFault(error)
@@ -150,7 +155,8 @@ async function store(
   for (const [at, event] of checked.entries()) {
     const { event_id } = event
     const state = states[at]
-    if (state === 'fresh') tell(at, { event_id, status: 'accepted' })
+    if (state === 'fresh')
+      tell(at, spooled ? { event_id, status: 'accepted', spooled } : { event_id, status: 'accepted' })
     else if (state === 'failed') {
       const fault = logFault(undefined)
       if (checked.length === 1 || !(fault instanceof Problem)) throw fault
@@ -224,8 +230,13 @@ const alone = (result: EventResult): Answer => ({
 
 function together(results: readonly EventResult[]): Answer {
   const counts = { accepted: 0, duplicate: 0, rejected: 0 }
-  for (const { status } of results) counts[status]++
-  return { status: counts.rejected > 0 ? 207 : 202, body: JSON.stringify({ ...counts, results }) }
+  let spooled = 0
+  for (const result of results) {
+    counts[result.status]++
+    if (result.spooled) spooled++
+  }
+  const body = JSON.stringify({ ...counts, ...(spooled > 0 && { spooled }), results })
+  return { status: counts.rejected > 0 ? 207 : 202, body }
 }
 
 const idFrom = (tenant: string, key: string, digest: string, index: number): string =>

@@ -18,6 +18,7 @@ import { InFlight, type Rate, RateLimit } from './limits.ts'
 import { buildListener } from './listener.ts'
 import { openLogIndex } from './log-index.ts'
 import { openApi } from './openapi.ts'
+import { openSpooledLog, type SpoolSettings } from './spool/open.ts'
 
 export interface Address {
   readonly host?: string
@@ -57,6 +58,8 @@ export interface GatewayOptions {
     /** For the whole of a request to arrive. Default 30 s. */
     readonly requestTimeoutMs?: number
   }
+  /** Where events wait while the log does not take them. Default: nowhere, they are refused. */
+  readonly spool?: SpoolSettings
   readonly checks?: EventChecks
   /** How long an event id, or an Idempotency-Key, is known as used. Default 24 h. */
   readonly duplicateWindowMs?: number
@@ -90,6 +93,7 @@ export async function startGateway({
   publicOps = false,
   cors = {},
   limits = {},
+  spool,
   checks = {},
   duplicateWindowMs = 86_400_000,
   signal,
@@ -128,11 +132,15 @@ export async function startGateway({
   let closing = false
   const forget = health?.add('ingest-gw', () => {
     if (closing) return { ok: false, detail: 'shutting down' }
+    const spooling = spooled?.probe()
+    if (spooling) return spooling
     if (faults.failing) return { ok: false, detail: 'the log does not take events' }
+    if (spooled && index.logFault) return { ok: true, detail: 'the log cannot be read; events would be spooled' }
     return index.probe()
   })
   started.defer(() => forget?.())
-  const appender = new Appender({ transport, topic, onAppended: faults.ok })
+  const spooled = spool && started.use(await openSpooledLog({ ...spool, transport, topic, index, ...(log && { log }) }))
+  const appender = new Appender({ log: spooled ?? transport, topic, onAppended: faults.ok })
   started.defer(() => Promise.race([appender.idle(), delay(CLOSE_MS, undefined, { ref: false })]))
   const shared = {
     auth,

@@ -1,7 +1,16 @@
 import { mkdir } from 'node:fs/promises'
 import { setImmediate as immediate } from 'node:timers/promises'
 import type { Catalogue } from '@weft/schema'
-import { type From, HEADERS, header, type Position, type Received, type Topic, type Transport } from '@weft/transport'
+import {
+  type From,
+  HEADERS,
+  header,
+  type Message,
+  type Position,
+  type Received,
+  type Topic,
+  type Transport,
+} from '@weft/transport'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { Flight } from './flight.ts'
 import { ANSWERS } from './idempotency.ts'
@@ -104,6 +113,11 @@ export class LogIndex implements SeenEvents {
     this.#sweep = sweep(this.#seen, time => time < Date.now() - this.#windowMs)
   }
 
+  /** Why the log cannot be followed at the moment. */
+  get logFault(): unknown {
+    return this.#tail.fault
+  }
+
   /** Green while the log can be followed and the index be written; the detail tells how much is held in memory. */
   probe(): { ok: boolean; detail?: string } {
     if (this.#tail.fault) return { ok: false, detail: 'the log cannot be read to index event ids' }
@@ -137,8 +151,11 @@ export class LogIndex implements SeenEvents {
         return states
       },
       stored: positions => {
-        flight.settle(Date.now())
-        for (const [index, key] of fresh.entries()) this.#stored(key, positions[index] as Position)
+        const now = Date.now()
+        flight.settle(now)
+        if (positions) for (const [index, key] of fresh.entries()) this.#stored(key, positions[index] as Position)
+        // When they will be read back is not known, and memory is not to hold them until then.
+        else for (const key of fresh) this.#buffer.push([key, now])
       },
       failed: () => {
         for (const key of fresh) this.#recent.delete(key)
@@ -155,6 +172,12 @@ export class LogIndex implements SeenEvents {
     }
     this.#own[position.partition] ??= new OwnPlaces((a, b) => this.#transport.compare(a, b))
     this.#own[position.partition]?.add(position, key)
+  }
+
+  /** An event that waits elsewhere to get into the log, since `at`: its id counts as used. */
+  remember(message: Pick<Message, 'value' | 'schema'>, at: number): Promise<void> | undefined {
+    this.#buffer.push([this.#codec.keyOf(message), at])
+    return this.#buffer.length >= FLUSH_ENTRIES ? this.#flush() : undefined
   }
 
   /** Reads what the log has beyond the checkpoint, then keeps following it. */
@@ -274,7 +297,7 @@ const idOf = (tenant: string, id: string): string => `${tenant}/${id}`
 function eventCodec(catalogue: Catalogue) {
   const codec = catalogue.codec('events.raw.v1')
   return {
-    keyOf(record: Received): string {
+    keyOf(record: Pick<Message, 'value' | 'schema'>): string {
       const { store_id, event_id } = codec.decode(record)
       return idOf(store_id, event_id)
     },

@@ -26,7 +26,7 @@ export function openApi(limits: OpenApiLimits): OpenApi {
       version: '1',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       description:
-        'Takes tracker events into a durable, ordered log. An event is answered with 202 only when the log has it on disk.\n\n' +
+        'Takes tracker events into a durable, ordered log. An event is answered with 202 only when the log has it on disk, or, told by `spooled`, the gateway while the log is away.\n\n' +
         'Every fault has a stable `code`, a message for people, and `retryable`: whether sending the same again can help.',
     },
     servers: [{ url: '/' }],
@@ -185,7 +185,14 @@ function schemas({ maxEvents }: OpenApiLimits): Record<string, Schema> {
     properties,
     additionalProperties: false,
   })
-  const accepted = result({ event_id: id, status: { const: 'accepted' } }, ['event_id', 'status'])
+  const accepted = result(
+    {
+      event_id: id,
+      status: { const: 'accepted' },
+      spooled: { const: true, description: 'Kept durably by the gateway until the log, which is away, takes it.' },
+    },
+    ['event_id', 'status'],
+  )
   const duplicate = result({ event_id: id, status: { const: 'duplicate' } }, ['event_id', 'status'])
   const rejected = result({ event_id: id, status: { const: 'rejected' }, error: ref('Problem') }, ['status', 'error'])
   const count = { type: 'integer', minimum: 0, maximum: maxEvents }
@@ -195,6 +202,7 @@ function schemas({ maxEvents }: OpenApiLimits): Record<string, Schema> {
         accepted: count,
         duplicate: count,
         rejected: rejectedCount,
+        spooled: { ...count, minimum: 1, description: 'How many of the accepted ones are spooled; absent for none.' },
         results: { type: 'array', minItems: 1, maxItems: maxEvents, items: { oneOf: of.map(ref) } },
       },
       ['accepted', 'duplicate', 'rejected', 'results'],

@@ -24,8 +24,11 @@ export interface Claim {
   readonly states: readonly ClaimState[]
   /** Resolves when no event is pending any more, with the states then. */
   settled(): Promise<readonly ClaimState[]>
-  /** The fresh ones are in the log, at these positions, in the order of the claim. */
-  stored(positions: readonly Position[]): void
+  /**
+   * The fresh ones are in the log, at these positions, in the order of the claim; or, without positions, they are kept
+   * durably here and will get there.
+   */
+  stored(positions: readonly Position[] | undefined): void
   /** None of the fresh ones is known to be in the log: whoever sends them again may append them. */
   failed(): void
 }

@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { SchemaRef, TopicSpec } from '@weft/transport'
-import type avsc from 'avsc'
 import { compile } from './avro.ts'
 import { type AvroRecord, parseAvro } from './avro-schema.ts'
 import { crossFaults } from './catalogue-faults.ts'
@@ -11,6 +10,7 @@ import { type Codec, createCodec } from './codec.ts'
 import { parseKey } from './entity.ts'
 import type { Defaulted, Events } from './events.generated.ts'
 import { type Fault, pointer, SchemaFaults, suggestion } from './fault.ts'
+import { KnownSchemas } from './known-schemas.ts'
 import { fingerprint, loadRegistry, type Registry, subjectOf } from './registry.ts'
 
 /** The project's own schemas folder. */
@@ -51,6 +51,7 @@ export interface Catalogue {
   /** In the order of the file. */
   readonly topics: ReadonlyMap<string, TopicDefinition>
   readonly registry: Registry
+  readonly known: KnownSchemas
   /** For `admin.ensure`. */
   specs(): TopicSpec[]
   /** One codec per topic, always the same. Throws SCHEMA for a topic that the catalogue does not have. */
@@ -125,6 +126,7 @@ function versionOf(avro: AvroRecord, topic: string, registry: Registry): number 
 }
 
 function assemble(dir: string, topics: ReadonlyMap<string, TopicDefinition>, registry: Registry): Catalogue {
+  const known = new KnownSchemas(topics.values(), registry)
   const codecs = new Map<string, unknown>()
   const build = (name: string) => {
     const topic = topics.get(name)
@@ -132,9 +134,9 @@ function assemble(dir: string, topics: ReadonlyMap<string, TopicDefinition>, reg
       const problem = `${JSON.stringify(name)} is not a topic of the catalogue${suggestion(name, topics.keys())}`
       throw new SchemaFaults('no codec', [{ path: '', problem, expected: [...topics.keys()].join(', ') }])
     }
-    const writerOf = (version: number): avsc.Type | undefined => {
-      const release = registry.releases(name).find(candidate => candidate.version === version)
-      return release && compile(release.schema)
+    const writerOf = (ref: SchemaRef) => {
+      const written = known.schemaOf(ref)
+      return written && compile(written)
     }
     return createCodec(name, compile(topic.avro), topic.schema, parseKey(topic.key), writerOf)
   }
@@ -142,6 +144,7 @@ function assemble(dir: string, topics: ReadonlyMap<string, TopicDefinition>, reg
     dir,
     topics,
     registry,
+    known,
     specs: () =>
       [...topics.values()].map(({ name, partitions, retentionMs, retentionBytes, cleanup }) => ({
         topic: { name },

@@ -1,7 +1,8 @@
-import { bytes, type Header, type Message, type SchemaRef, WeftError } from '@weft/transport'
+import { bytes, type Header, type Message, type SchemaRef, UNKNOWN_ID, WeftError } from '@weft/transport'
 import type avsc from 'avsc'
 import { type KeyTemplate, renderKey } from './entity.ts'
 import { type Fault, pointer, SchemaFaults } from './fault.ts'
+import { FOREIGN } from './known-schemas.ts'
 
 /** Encodes and decodes the values of one topic. `Draft` is a value whose fields with defaults may be left out. */
 export interface Codec<Value, Draft = Value> {
@@ -24,8 +25,8 @@ export interface Codec<Value, Draft = Value> {
   ): Message
 }
 
-/** Finds the schema that a version was written with, undefined if there is no such version. */
-export type WriterOf = (version: number) => avsc.Type | undefined
+/** Finds the schema that a value was written with, undefined if it is not known. */
+export type WriterOf = (schema: SchemaRef) => avsc.Type | undefined
 
 let scratch = Buffer.allocUnsafeSlow(65_536)
 
@@ -36,26 +37,39 @@ export function createCodec<Value extends object, Draft extends object>(
   keyTemplate: KeyTemplate,
   writerOf: WriterOf,
 ): Codec<Value, Draft> {
-  const readers = new Map<number, (value: Buffer) => Value>([[schema.version, value => type.fromBuffer(value)]])
+  const own = new Map<number, (value: Buffer) => Value>([[schema.version, value => type.fromBuffer(value)]])
+  const foreign = new Map<number, (value: Buffer) => Value>()
 
   const readerOf = (ref: SchemaRef): ((value: Buffer) => Value) => {
-    if (ref.subject !== schema.subject) {
-      throw new WeftError(
-        'SCHEMA',
-        `a value of ${ref.subject} is not one of ${topic}: expected subject ${schema.subject}`,
-      )
-    }
+    const readers = ref.subject === schema.subject ? own : foreign
+    if (readers === foreign && ref.subject !== FOREIGN + schema.subject) throw stranger(ref)
     const known = readers.get(ref.version)
     if (known) return known
-    const writer = writerOf(ref.version)
-    if (!writer) {
-      const problem = `${ref.subject} has no version ${ref.version} here, the current one is ${schema.version}`
-      throw new WeftError('SCHEMA', `${problem}: was it written by a newer release?`)
-    }
-    const resolver = type.createResolver(writer)
-    const reader = (value: Buffer) => type.fromBuffer(value, resolver)
+    const reader = resolving(ref)
     readers.set(ref.version, reader)
     return reader
+  }
+
+  const stranger = ({ subject, version }: SchemaRef): WeftError =>
+    subject === UNKNOWN_ID
+      ? new WeftError(
+          'SCHEMA',
+          `${topic}: a value was framed with id ${version}, which the schema registry does not have`,
+        )
+      : new WeftError('SCHEMA', `a value of ${subject} is not one of ${topic}: expected subject ${schema.subject}`)
+
+  const resolving = (ref: SchemaRef): ((value: Buffer) => Value) => {
+    let writer: avsc.Type | undefined
+    try {
+      writer = writerOf(ref)
+      const resolver = writer && type.createResolver(writer)
+      if (resolver) return value => type.fromBuffer(value, resolver)
+    } catch (cause) {
+      const problem = `${topic}: values of ${ref.subject} version ${ref.version} cannot be read as the current version`
+      throw new WeftError('SCHEMA', `${problem} (${(cause as Error).message})`, { cause })
+    }
+    const problem = `${ref.subject} has no version ${ref.version} here, the current one is ${schema.version}`
+    throw new WeftError('SCHEMA', `${problem}: was it written by a newer release?`)
   }
 
   const encode = (value: Draft): Uint8Array => {
@@ -76,14 +90,15 @@ export function createCodec<Value extends object, Draft extends object>(
     schema,
     encode,
     key,
-    decode({ value, schema: ref = schema }) {
+    decode({ value, schema: written }) {
+      const ref = written ?? schema
       if (value === null) throw new WeftError('SCHEMA', `${topic}: a tombstone has no value to decode`)
       const read = readerOf(ref)
       try {
         return read(Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength))
       } catch (cause) {
         const problem = `${topic}: the bytes are not one value of ${ref.subject} version ${ref.version}`
-        throw new WeftError('SCHEMA', `${problem} (${(cause as Error).message})`, { cause })
+        throw new WeftError('SCHEMA', `${problem} (${(cause as Error).message})${hint(value, written)}`, { cause })
       }
     },
     message: (value, about) => ({
@@ -105,6 +120,13 @@ function misfit(topic: string, type: avsc.Type, value: unknown, cause: unknown):
   })
   if (faults.length > 0) return new SchemaFaults(`value does not fit ${topic}`, faults)
   return new WeftError('SCHEMA', `value does not fit ${topic}: ${(cause as Error).message}`, { cause })
+}
+
+/** A log that was opened without its registry hands out values with the registry's framing. */
+function hint(value: Uint8Array, written: SchemaRef | undefined): string {
+  if (written !== undefined || value.length < 5 || value[0] !== 0) return ''
+  const id = Buffer.from(value.buffer, value.byteOffset, value.byteLength).readUInt32BE(1)
+  return `; they begin as if framed with id ${id} of a schema registry, which the log was opened without`
 }
 
 function inWords(type: avsc.Type): string {

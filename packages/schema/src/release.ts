@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises'
+import type { AvroRecord } from './avro-schema.ts'
 import type { Catalogue, TopicDefinition } from './catalogue.ts'
+import type { Compatibility } from './catalogue-file.ts'
 import { type Direction, type Mismatch, mismatches } from './compatibility.ts'
 import { pointer, SchemaFaults } from './fault.ts'
 import { fingerprint, type Release, writeRelease } from './registry.ts'
@@ -16,9 +18,18 @@ export interface Incompatibility extends Mismatch {
 export const checkSchemas = (catalogue: Catalogue): Incompatibility[] =>
   [...catalogue.topics.values()].flatMap(topic => checkTopic(catalogue, topic))
 
-function checkTopic({ registry }: Catalogue, { name, avro, compatibility }: TopicDefinition): Incompatibility[] {
+const checkTopic = ({ registry }: Catalogue, { name, avro, compatibility }: TopicDefinition): Incompatibility[] =>
+  incompatibilities(name, avro, compatibility, registry.releases(name))
+
+/** What keeps a schema from following these versions, which rise. */
+export function incompatibilities(
+  topic: string,
+  avro: AvroRecord,
+  compatibility: Compatibility,
+  versions: readonly { readonly version: number; readonly schema: AvroRecord }[],
+): Incompatibility[] {
   if (compatibility === 'NONE') return []
-  const releases = registry.releases(name).toReversed()
+  const releases = versions.toReversed()
   const compared = compatibility.endsWith('_TRANSITIVE') ? releases : releases.slice(0, 1)
   const [level] = compatibility.split('_')
   const directions = level === 'FULL' ? (['BACKWARD', 'FORWARD'] as const) : [level as Direction]
@@ -29,7 +40,7 @@ function checkTopic({ registry }: Catalogue, { name, avro, compatibility }: Topi
         const same = `${direction} ${mismatch.field} ${mismatch.rule} ${mismatch.reason}`
         found.set(same, {
           ...mismatch,
-          topic: name,
+          topic,
           direction,
           versions: [...(found.get(same)?.versions ?? []), version],
         })

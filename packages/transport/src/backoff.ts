@@ -8,6 +8,9 @@ export function backoff(attempt: number, { minMs = 100, maxMs = 30_000 }: Retry 
   return Math.random() * Math.min(maxMs, minMs * 2 ** Math.min(attempt - 1, 30))
 }
 
+/** So long it waits at most between two looks whether what was away is back, in milliseconds. */
+export const OUTAGE_MS = 2_000
+
 /** Waits; returns at once and false if the signal aborts. */
 export async function pause(ms: number, signal: AbortSignal): Promise<boolean> {
   if (signal.aborted) return false

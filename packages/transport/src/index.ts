@@ -1,4 +1,5 @@
 export type { EmbeddedTransport } from './embedded/embedded.ts'
 export * from './message.ts'
 export { type OpenOptions, open, openEmbedded } from './open.ts'
+export { type SchemaIds, UNKNOWN_ID } from './schema-ids.ts'
 export * from './transport.ts'

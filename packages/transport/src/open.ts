@@ -1,4 +1,5 @@
 import type { EmbeddedTransport } from './embedded/embedded.ts'
+import type { SchemaIds } from './schema-ids.ts'
 import { type Transport, WeftError } from './transport.ts'
 
 export interface OpenOptions {
@@ -6,10 +7,13 @@ export interface OpenOptions {
   readonly tenant?: string
   /** Names this process in groups and metrics. */
   readonly clientId?: string
+  /** Of a schema registry, for transports that carry schemas by its ids: on Kafka values are framed as Confluent does. */
+  readonly schemas?: SchemaIds
 }
 
 /**
- * Opens a transport by its URL: `embedded:DIRECTORY` or `kafka://HOST:PORT`. INVALID for a scheme that is not known.
+ * Opens a transport by its URL: `embedded:DIRECTORY`, `kafka://HOST:PORT` or `kafka+ssl://HOST:PORT`. INVALID for a
+ * scheme that is not known.
  * The only place that knows the drivers' names; each is loaded when it is asked for.
  */
 export async function open(url: string, options: OpenOptions = {}): Promise<Transport> {
@@ -18,11 +22,12 @@ export async function open(url: string, options: OpenOptions = {}): Promise<Tran
     case 'embedded:':
       return openEmbedded(url, options)
     case 'kafka:':
+    case 'kafka+ssl:':
       return (await import('./kafka/kafka.ts')).openKafka(url, options)
     default:
       throw new WeftError(
         'INVALID',
-        `"${url}" is not a transport's URL: expected embedded:DIRECTORY or kafka://HOST:PORT`,
+        `"${url}" is not a transport's URL: expected embedded:DIRECTORY, kafka://HOST:PORT or kafka+ssl://HOST:PORT`,
       )
   }
 }

@@ -1,4 +1,4 @@
-import { backoff, pause, retryOf } from './backoff.ts'
+import { backoff, OUTAGE_MS, pause, retryOf } from './backoff.ts'
 import { isRetryable } from './dead-letters.ts'
 import {
   type Message,
@@ -95,7 +95,7 @@ async function attempt(
     } catch (error) {
       // A commit that fails is the store's trouble and never a message's.
       if (!(error instanceof WeftError && error.retryable)) throw error
-      await pause(backoff(++outages), signal)
+      await pause(backoff(++outages, { maxMs: OUTAGE_MS }), signal)
     }
   }
   return undefined

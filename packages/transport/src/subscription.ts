@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { AckWindow } from './ack-window.ts'
-import { backoff, pause, retryOf } from './backoff.ts'
+import { backoff, OUTAGE_MS, pause, retryOf } from './backoff.ts'
 import { isRetryable } from './dead-letters.ts'
 import { type Handle, type Position, type Received, type Retry, type SubscribeOptions, WeftError } from './transport.ts'
 
@@ -53,8 +53,18 @@ export class Subscription {
     setMaxListeners(0, signal)
     const partition = new Partition(feed, signal, () => stop.abort())
     const unwatch = this.#slots.watch(() => partition.wake())
+    try {
+      await this.#read(endable(feed, stop.signal), partition, signal)
+    } catch (error) {
+      // Whoever begins again from here must find nothing in flight.
+      partition.failed(error)
+    }
+    await partition.finish().finally(unwatch)
+  }
+
+  async #read(next: Feed['next'], partition: Partition, signal: AbortSignal): Promise<void> {
     const lanes = new Map<string, Received[]>()
-    for (let messages = await feed.next(); messages && !signal.aborted; messages = await feed.next()) {
+    for (let messages = await next(); messages && !signal.aborted; messages = await next()) {
       for (const message of messages) {
         await partition.room(() => (this.#slots.free > 0 ? LOOK_AHEAD : this.#options.maxUnacked))
         if (signal.aborted) break
@@ -72,7 +82,6 @@ export class Subscription {
         }
       }
     }
-    await partition.finish().finally(unwatch)
   }
 
   /** Messages of one lane are handled one after the other. */
@@ -123,10 +132,22 @@ export class Subscription {
         return true
       } catch (error) {
         if (error instanceof WeftError && !error.retryable) throw error
-        if (!(await pause(backoff(attempt), signal))) return false
+        if (!(await pause(backoff(attempt, { maxMs: OUTAGE_MS }), signal))) return false
       }
     }
   }
+}
+
+/** The feed's `next`, which also ends when the signal aborts. (Racing would leave something behind at every call.) */
+function endable(feed: Feed, signal: AbortSignal): Feed['next'] {
+  let end: (() => void) | undefined
+  signal.addEventListener('abort', () => end?.(), { once: true })
+  return () =>
+    new Promise((resolve, reject) => {
+      end = () => resolve(undefined)
+      if (signal.aborted) end()
+      else feed.next().then(resolve, reject)
+    })
 }
 
 /** What is under way in one partition, and the commits that follow it. */
@@ -166,7 +187,7 @@ class Partition {
 
   run(work: Promise<void>): void {
     const running = work
-      .catch(error => this.#failed(error))
+      .catch(error => this.failed(error))
       .finally(() => {
         this.#running.delete(running)
       })
@@ -191,16 +212,17 @@ class Partition {
         attempt = 0
       } catch (error) {
         if (!(error instanceof WeftError && error.retryable)) {
-          this.#failed(error)
+          this.failed(error)
           break
         }
-        if (!(await pause(backoff(++attempt), this.#signal))) break
+        if (!(await pause(backoff(++attempt, { maxMs: OUTAGE_MS }), this.#signal))) break
       }
     }
     this.#committing = undefined
   }
 
-  #failed(error: unknown): void {
+  /** Ends all that is under way here; the first error is what `finish` throws. */
+  failed(error: unknown): void {
     this.#failure ??= error
     this.#stop()
   }

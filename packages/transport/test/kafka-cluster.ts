@@ -12,8 +12,8 @@ import { platformatic } from '../src/kafka/platformatic/platformatic.ts'
 import type { Topic } from '../src/transport.ts'
 
 /** The broker that the test run has started, as the conformance suite sees it. */
-export async function kafkaCluster(server: KafkaServer, open: typeof openKafka): Promise<Cluster> {
-  const url = `kafka://127.0.0.1:${server.road.advertise}?sessionMs=1500&patienceMs=300&transactionMs=2000`
+export async function kafkaCluster(server: KafkaServer, open: typeof openKafka, driverName: string): Promise<Cluster> {
+  const url = `kafka://127.0.0.1:${server.road.advertise}?driver=${driverName}&sessionMs=1500&patienceMs=300&transactionMs=2000`
   const broker = { id: 1, host: '127.0.0.1', port: server.port }
   const driver = platformatic({ brokers: [broker], clientId: 'weft-test', timeoutMs: 10_000 })
   const lane = driver.lane()

@@ -6,17 +6,18 @@ import { kafkaCluster } from './kafka-cluster.ts'
 
 const server = await kafkaForTests(inject('servers'))
 
-if (server)
-  conformance('kafka', {
-    guarantees: {
-      durable: true,
-      exactlyOnce: true,
-      appendOnce: true,
-      keyShared: true,
-      compaction: true,
-      tenants: 'convention',
-      maxMessageBytes: 8_388_608,
-    },
-    start: () => kafkaCluster(server, openKafka),
-  })
-else test.skip('kafka keeps the transport contract: not run here, see the last lines', () => {})
+for (const driver of ['platformatic', 'kafkajs'])
+  if (server)
+    conformance(`kafka by ${driver}`, {
+      guarantees: {
+        durable: true,
+        exactlyOnce: true,
+        appendOnce: true,
+        keyShared: true,
+        compaction: true,
+        tenants: 'convention',
+        maxMessageBytes: 8_388_608,
+      },
+      start: () => kafkaCluster(server, openKafka, driver),
+    })
+  else test.skip(`kafka by ${driver} keeps the transport contract: not run here, see the last lines`, () => {})

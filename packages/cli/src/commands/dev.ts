@@ -1,10 +1,9 @@
 import { styleText } from 'node:util'
 import { createAuth, signToken } from '@weft/auth'
 import { Health, logger, processMetrics, publishMetrics, startTracing } from '@weft/telemetry'
-import { open } from '@weft/transport'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Config, LoadOptions } from '../config.ts'
-import { catalogueOf, folderOf, shared } from '../connect.ts'
+import { catalogueOf, folderOf, openLog, shared } from '../connect.ts'
 import { deleteStore, diskFull, occupy, writableFolder } from '../data-folder.ts'
 import { developmentSecret } from '../dev-secret.ts'
 import { ensureBounded } from '../dev-topics.ts'
@@ -44,8 +43,8 @@ export function dev(program: Command): void {
     .option('--port <port>', 'of the dashboard; events go to the next two. 0 takes free ones', portNumber)
     .addHelpText('after', '\nExamples:\n  weft dev\n  weft dev --fresh --speed 600\n  weft dev --no-demo --port 9000')
     .action(async (options: Options, command: Command) => {
-      const { json, log, config: file } = shared(command)
-      const load = { file, log }
+      const { json, log, registry, config: file } = shared(command)
+      const load = { file, log, registry }
       const config = await loadForDevelopment(load)
       const folder = folderOf(config.log)
       await start(options, { config, load, folder, json: !!json })
@@ -77,7 +76,9 @@ async function start(options: Options, { config, load, folder, json }: Setup): P
   if (tracing) stack.use(tracing)
   processMetrics()
   const catalogue = await catalogueOf(config)
-  const transport = stack.use(await open(config.log, { clientId: `weft-dev-${process.pid}` }))
+  const transport = stack.use(
+    await openLog(config, catalogue, { clientId: `weft-dev-${process.pid}`, purpose: 'service' }),
+  )
   const differences = await ensureBounded(transport, catalogue, config.dev.retentionBytes)
   for (const difference of differences) log.warn(difference)
   const secret = config.jwtSecret ?? (await developmentSecret(config))

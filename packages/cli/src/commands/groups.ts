@@ -16,7 +16,7 @@ export function groups(program: Command): void {
     )
     .action(async (group: string | undefined, { partitions }: { partitions?: boolean }, command: Command) => {
       const { json, ...rest } = shared(command)
-      await using connection = await connect(rest)
+      await using connection = await connect(rest, { purpose: 'admin' })
       const all = await connection.transport.admin.groups()
       const lags = all.filter(lag => group === undefined || lag.group === group)
       if (group !== undefined && !lags.length) {

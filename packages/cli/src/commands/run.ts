@@ -1,9 +1,8 @@
 import { createAuth } from '@weft/auth'
 import { Health, logger, ops, processMetrics, publishMetrics, startTracing } from '@weft/telemetry'
-import { open } from '@weft/transport'
 import { Argument, type Command } from 'commander'
 import type { Config, LoadOptions } from '../config.ts'
-import { catalogueOf, folderOf, shared } from '../connect.ts'
+import { catalogueOf, folderOf, openLog, shared } from '../connect.ts'
 import { diskFull, occupy, writableFolder } from '../data-folder.ts'
 import { foundSecret } from '../dev-secret.ts'
 import { EXIT, Exit } from '../exit.ts'
@@ -30,8 +29,8 @@ Examples:
   weft run ingest-gw --demo-keys`,
     )
     .action(async (service: Service, { demoKeys }: { demoKeys?: boolean }, command: Command) => {
-      const { json, log, config: file } = shared(command)
-      const load = { file, log }
+      const { json, log, registry, config: file } = shared(command)
+      const load = { file, log, registry }
       const config = await loadWithRules(load)
       const folder = folderOf(config.log)
       if (folder !== undefined) await writableFolder(folder, config.leastFreeBytes)
@@ -57,7 +56,9 @@ async function serve(service: Service, { config, load, folder, demoKeys, json }:
   processMetrics()
   const catalogue = await catalogueOf(config)
   const auth = await credentials(config, service, demoKeys)
-  const transport = stack.use(await open(config.log, { clientId: `${service}-${process.pid}` }))
+  const transport = stack.use(
+    await openLog(config, catalogue, { clientId: `${service}-${process.pid}`, purpose: 'service' }),
+  )
   for (const difference of await transport.admin.ensure(catalogue.specs())) log.warn(difference)
   const ground = { config, transport, catalogue, health: new Health(), auth }
   const { done, places } = await started(service, ground, load, stack)

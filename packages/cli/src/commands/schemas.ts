@@ -1,21 +1,22 @@
-import { checkSchemas, describeIncompatibility, nearest, releaseSchema } from '@weft/schema'
+import { checkSchemas, describeIncompatibility, nearest, type Pushed, pushSchemas, releaseSchema } from '@weft/schema'
 import type { Command } from 'commander'
 import { loadConfig } from '../config.ts'
-import { catalogueOf, shared } from '../connect.ts'
+import { catalogueOf, type Shared, shared } from '../connect.ts'
 import { EXIT, Exit } from '../exit.ts'
 import { duration, print, printJson, printRows } from '../output.ts'
 
 export function schemas(program: Command): void {
   const group = program
     .command('schemas')
-    .summary('check, list, show and release the schemas of the topics')
+    .summary('check, list, show, release and push the schemas of the topics')
     .description('Works on the topic catalogue and the Avro schemas beside it; no log is opened.')
     .option('--dir <folder>', 'the folder of catalogue.yaml')
-  const load = async (command: Command) => {
-    const { config: file, dir } = command.optsWithGlobals<{ config?: string; dir?: string }>()
-    const config = await loadConfig({ file })
-    return catalogueOf(dir === undefined ? config : { ...config, schemas: dir, base: process.cwd() })
+  const configured = async (command: Command) => {
+    const { config: file, registry, dir } = command.optsWithGlobals<Shared & { dir?: string }>()
+    const config = await loadConfig({ file, registry })
+    return dir === undefined ? config : { ...config, schemas: dir, base: process.cwd() }
   }
+  const load = async (command: Command) => catalogueOf(await configured(command))
 
   group
     .command('check')
@@ -87,6 +88,63 @@ export function schemas(program: Command): void {
         if (release) catalogue = await load(command)
       }
     })
+
+  group
+    .command('push')
+    .summary('register what was released with the schema registry')
+    .description(
+      'Registers the released versions that the schema registry lacks, in their order, and sets the compatibility of each subject (<topic>-value). Pushing again changes nothing. If one of the topics is refused nothing is changed, and the exit code is 3.',
+    )
+    .argument('[topics...]', 'default: all of the catalogue')
+    .option('--dry-run', 'only say what would be done')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  weft schemas push --registry http://localhost:8081 --dry-run
+  WEFT_REGISTRY_USER=… WEFT_REGISTRY_PASSWORD=… weft schemas push alerts.v1 --json`,
+    )
+    .action(async (names: string[], { dryRun = false }: { dryRun?: boolean }, command: Command) => {
+      const config = await configured(command)
+      const { registry: url, registryCredentials: credentials } = config
+      if (url === undefined)
+        throw new Exit(EXIT.usage, 'there is no registry to push to: give --registry URL, or set it in weft.yaml')
+      const catalogue = await catalogueOf(config)
+      for (const name of names) topicOf(catalogue.topics, name)
+      const pushed = await pushSchemas(catalogue, {
+        url,
+        dryRun,
+        patienceMs: 2_000,
+        ...(credentials && { credentials }),
+        ...(names.length > 0 && { topics: names }),
+      })
+      const refused = pushed.filter(({ action }) => action === 'refused')
+      const undone = dryRun || refused.length > 0
+      const { json } = shared(command)
+      for (const each of pushed) await (json ? printJson({ ...each, done: !undone }) : print(told(each, undone)))
+      if (refused.length === 0) return
+      const all = refused.map(({ topic }) => topic).join(', ')
+      throw new Exit(EXIT.faults, `${all}: refused, so nothing was changed in the registry`)
+    })
+}
+
+/** One line for a subject, and one for each reason why it is refused. */
+function told(
+  { subject, action, versions, compatibility, compatibilityWas, refusals }: Pushed,
+  undone: boolean,
+): string {
+  const fresh = versions.filter(({ isNew }) => isNew)
+  const named = (some: Pushed['versions']) =>
+    some.map(({ version, id }) => `version ${version}${id === undefined ? '' : ` (id ${id})`}`).join(', ')
+  const registers = undone ? 'would register' : 'registered'
+  const sets = `${undone ? 'would set' : 'set'} compatibility ${compatibility}`
+  const parts: Record<Pushed['action'], readonly string[]> = {
+    unchanged: [`unchanged, ${named(versions)}, ${compatibility}`],
+    registered: [`${registers} ${named(fresh)}`, sets],
+    configured: [`${sets}, which was ${compatibilityWas ?? 'not set'}`],
+    refused: ['refused', ...refusals.map(line => `\n  ${line}`)],
+  }
+  return `${subject}: ${parts[action].join(action === 'refused' ? '' : ', ')}`
 }
 
 function topicOf<Value>(topics: ReadonlyMap<string, Value>, name: string): Value {

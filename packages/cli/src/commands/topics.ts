@@ -13,7 +13,7 @@ export function topics(program: Command): void {
     .addHelpText('after', '\nExamples:\n  weft topics\n  weft topics alerts.v1\n  weft topics --json | jq -r .topic')
     .action(async (name: string | undefined, _options, command: Command) => {
       const options = shared(command)
-      await using connection = await connect(options)
+      await using connection = await connect(options, { purpose: 'admin' })
       const { transport, catalogue } = connection
       if (name === undefined) {
         const rows = await Promise.all((await transport.admin.topics()).map(spec => row(transport, spec)))

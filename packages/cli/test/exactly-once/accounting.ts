@@ -33,6 +33,15 @@ export async function contents<Topic extends Name>(
     .map(message => ({ key: message.key ? text(message.key) : '', value: codec.decode(message) }))
 }
 
+/** Without the later ones of the same id. */
+export function firstOfEach<Value>(entries: readonly Entry<Value>[], idOf: (value: Value) => string): Entry<Value>[] {
+  const seen = new Set<string>()
+  return entries.filter(({ value }) => {
+    const id = idOf(value)
+    return !seen.has(id) && seen.add(id)
+  })
+}
+
 /** Every event that was answered is in the log once, and what was answered is true. */
 export function faultsOfAnswers(told: Told, raw: readonly Entry<Events['events.raw.v1']>[]): string[] {
   const faults = differences(

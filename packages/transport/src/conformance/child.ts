@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { until } from './observe.ts'
+import { PATIENCE, until } from './observe.ts'
 
 /**
  * A real process at work on the cluster. What it tells is written to a pipe before it goes on, so that its last
@@ -36,6 +38,7 @@ export function spawnProgram(program: string, input: object): Child {
   const file = fileURLToPath(new URL(`programs/${program}.ts`, import.meta.url))
   const { NODE_OPTIONS: _, ...env } = process.env
   const flags = ['--expose-gc', '--disable-warning=ExperimentalWarning']
+  env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'node-compile-cache')
   const child = spawn(process.execPath, [...flags, file, JSON.stringify(input)], { env })
   const told: Told[] = []
   let complaint = ''
@@ -67,10 +70,13 @@ export function spawnProgram(program: string, input: object): Child {
     told,
     of: event => told.filter(each => each[0] === event).map(([, ...details]) => details),
     async first(event) {
-      const found = until(`${program} tells "${event}"`, () => {
+      // Loading its modules alone takes a process most of a second of the processor, and a busy machine gives it little.
+      const patience = told.length > 0 ? PATIENCE : 2 * PATIENCE
+      const said = () => {
         failed()
         return told.find(each => each[0] === event)?.slice(1)
-      })
+      }
+      const found = until(`${program} tells "${event}"`, said, patience)
       return found.catch(error => {
         throw complaint ? new Error(`${error.message}; it complained: ${complaint}`) : error
       })

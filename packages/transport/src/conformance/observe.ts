@@ -9,12 +9,16 @@ export const PATIENCE = 20_000
 type Falsy = false | 0 | '' | null | undefined | void
 
 /** Resolves with the condition's first truthy value; fails naming what was awaited. */
-export async function until<T>(what: string, condition: () => T | Promise<T>): Promise<Exclude<T, Falsy>> {
-  const end = Date.now() + PATIENCE
+export async function until<T>(
+  what: string,
+  condition: () => T | Promise<T>,
+  patience = PATIENCE,
+): Promise<Exclude<T, Falsy>> {
+  const end = Date.now() + patience
   for (;;) {
     const value = await condition()
     if (value) return value as Exclude<T, Falsy>
-    if (Date.now() > end) throw new Error(`waited ${PATIENCE / 1000} s in vain until ${what}`)
+    if (Date.now() > end) throw new Error(`waited ${patience / 1000} s in vain until ${what}`)
     await sleep(5)
   }
 }

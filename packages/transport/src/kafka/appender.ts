@@ -1,6 +1,7 @@
 import { pause } from '../backoff.ts'
 import { titleOf } from '../checks.ts'
 import { partitionOf } from '../partitioner.ts'
+import type { SchemaIds } from '../schema-ids.ts'
 import { type AppendOptions, type Message, WeftError } from '../transport.ts'
 import { type Cluster, nameOf } from './cluster.ts'
 import {
@@ -13,7 +14,7 @@ import {
   type Producer,
 } from './driver.ts'
 import { isFencing, passes, persist, weftError } from './errors.ts'
-import { MAX_MESSAGE_BYTES, recordOf } from './record.ts'
+import { recordOf } from './record.ts'
 import type { TopicEntry } from './topics.ts'
 
 /** Bytes of one partition in a request, about: Kafka's own default for a topic is little more. One larger message goes alone. */
@@ -35,7 +36,7 @@ let keyless = 0
 export function partsOf(
   { topic, name, partitions }: TopicEntry,
   messages: readonly Message[],
-  { partition, maxBytes = MAX_MESSAGE_BYTES }: AppendOptions & { maxBytes?: number } = {},
+  { partition, ...how }: AppendOptions & { readonly maxBytes?: number; readonly ids?: SchemaIds | undefined } = {},
 ): Part[] {
   const title = titleOf(topic)
   if (partition !== undefined && !(Number.isInteger(partition) && partition >= 0 && partition < partitions))
@@ -43,7 +44,7 @@ export function partsOf(
   const parts = new Map<number, { records: KafkaRecord[]; places: number[]; bytes: number }>()
   const sticky = keyless++ % partitions
   messages.forEach((message, place) => {
-    const { record, bytes } = recordOf(message, title, maxBytes)
+    const { record, bytes } = recordOf(message, title, how)
     const to = partition ?? (message.key === undefined ? sticky : partitionOf(message.key, partitions))
     let part = parts.get(to)
     if (!part) {

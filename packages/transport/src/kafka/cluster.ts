@@ -1,3 +1,4 @@
+import type { SchemaIds } from '../schema-ids.ts'
 import { WeftError } from '../transport.ts'
 import { type Broker, type Driver, KafkaError, type Lane, type Metadata, type Place } from './driver.ts'
 import { isPassing, persist, weftError } from './errors.ts'
@@ -19,28 +20,31 @@ export class Cluster {
   readonly data: Lane
   /** How long what passes by itself is tried again before it counts as an outage, in milliseconds. */
   readonly patienceMs: number
+  /** Of the registry by which values are framed; without one they are not. */
+  readonly ids: SchemaIds | undefined
   readonly #brokers = new Map<number, Broker>()
   readonly #topics = new Map<string, Known>()
   readonly #coordinators = new Map<string, Broker>()
   #controller = -1
 
-  static async open(driver: Driver, patienceMs: number): Promise<Cluster> {
+  static async open(driver: Driver, patienceMs: number, ids?: SchemaIds): Promise<Cluster> {
     const control = driver.lane()
     try {
       const metadata = await persist(() => control.metadata([]), { forMs: patienceMs })
-      return new Cluster(driver, control, metadata, patienceMs)
+      return new Cluster(driver, control, metadata, patienceMs, ids)
     } catch (error) {
       await control[Symbol.asyncDispose]()
       throw weftError(error)
     }
   }
 
-  private constructor(driver: Driver, control: Lane, metadata: Metadata, patienceMs: number) {
+  private constructor(driver: Driver, control: Lane, metadata: Metadata, patienceMs: number, ids?: SchemaIds) {
     this.driver = driver
     this.control = control
     this.data = driver.lane()
     this.id = metadata.cluster
     this.patienceMs = patienceMs
+    this.ids = ids
     this.#learn(metadata)
   }
 

@@ -89,7 +89,10 @@ export class Committer {
       })
     } catch (error) {
       if (!(error instanceof UnknownOutcome)) throw error
-      if (await this.#committed(offsets[0] as Place, metadata, works)) return error.written
+      const committed = await this.#committed(offsets[0] as Place, metadata, works).catch(cause => {
+        throw new WeftError('UNAVAILABLE', error.message, { cause: new UnknownOutcome(error.written, cause) })
+      })
+      if (committed) return error.written
       throw new WeftError('UNAVAILABLE', 'a transaction was taken back', { cause: error })
     }
   }

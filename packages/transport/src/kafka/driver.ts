@@ -10,10 +10,42 @@ export interface Driver extends AsyncDisposable {
   lane(options?: { readonly timeoutMs?: number }): Lane
 }
 
-export interface Broker {
-  readonly id: number
+/** How a driver finds and meets its brokers. */
+export interface DriverOptions {
+  readonly brokers: readonly Address[]
+  readonly clientId: string
+  /** No answer in that time is an error, unless a lane says otherwise. */
+  readonly timeoutMs: number
+  /** Asked anew for every connection: what was renewed in the meantime counts. Undefined: neither TLS nor SASL. */
+  readonly tls?: (() => Tls) | undefined
+  readonly sasl?: (() => Sasl) | undefined
+}
+
+export interface Address {
   readonly host: string
   readonly port: number
+}
+
+/** All but the name in PEM. */
+export interface Tls {
+  /** Whom to believe instead of the authorities that Node comes with. */
+  readonly ca?: string
+  /** Who we are, to brokers that ask for it. */
+  readonly cert?: string
+  readonly key?: string
+  readonly passphrase?: string
+  /** The name that brokers have to show instead of the host that was asked for. */
+  readonly servername?: string
+}
+
+export interface Sasl {
+  readonly mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
+  readonly username: string
+  readonly password: string
+}
+
+export interface Broker extends Address {
+  readonly id: number
 }
 
 /**

@@ -1,10 +1,12 @@
 import { pause } from '../backoff.ts'
-import type { Received, Topic } from '../transport.ts'
+import type { SchemaIds } from '../schema-ids.ts'
+import { type Received, type Topic, WeftError } from '../transport.ts'
 import { Bell } from './bell.ts'
 import { type Cluster, nameOf } from './cluster.ts'
-import { committed } from './committed.ts'
+import { type Committed, committed } from './committed.ts'
 import { type Broker, type Fetched, KafkaError, type Lane, type Place } from './driver.ts'
 import { isPassing, passes } from './errors.ts'
+import { type FoundSchemas, findSchemas } from './framing.ts'
 import { receivedOf } from './record.ts'
 
 /** How long a broker holds a fetch that has nothing, in milliseconds: also how late a partition is asked for again at most. */
@@ -24,7 +26,9 @@ export class Tap implements Place {
   offset: bigint
   buffered = 0
   /** OFFSET_OUT_OF_RANGE, or what else does not pass. */
-  failure: KafkaError | undefined
+  failure: KafkaError | WeftError | undefined
+  /** Something that was fetched waits for the schema registry. */
+  waits = false
   readonly #chunks: { chunk: Chunk; bytes: number }[] = []
   readonly #taken: () => void
   /** Rings when there may be something to take. */
@@ -46,7 +50,7 @@ export class Tap implements Place {
     this.#bell.ring()
   }
 
-  fail(failure: KafkaError): void {
+  fail(failure: KafkaError | WeftError): void {
     this.failure = failure
     this.#bell.ring()
   }
@@ -84,7 +88,8 @@ export class Fetcher implements AsyncDisposable {
   readonly #closed = new AbortController()
   readonly #loops = new Map<number, Promise<void>>()
   readonly #bell = new Bell()
-  #placing = false
+  #placing: Promise<void> | undefined
+  #unplaced = false
 
   constructor(cluster: Cluster, maxBytes: number) {
     this.#cluster = cluster
@@ -97,7 +102,7 @@ export class Fetcher implements AsyncDisposable {
     const tap = new Tap(place, source, offset, bell, () => this.#bell.ring())
     this.#taps.add(tap)
     this.#bell.ring()
-    void this.#place()
+    this.#place()
     return tap
   }
 
@@ -106,34 +111,36 @@ export class Fetcher implements AsyncDisposable {
   }
 
   /** Sees to it that each broker which leads one of the partitions has a loop. */
-  async #place(): Promise<void> {
-    if (this.#placing) return
-    this.#placing = true
-    try {
-      for (const tap of [...this.#taps]) {
-        for (;;) {
-          if (this.#closed.signal.aborted || !this.#taps.has(tap)) break
-          try {
-            const broker = await this.#cluster.leader(tap)
-            if (!this.#loops.has(broker.id)) this.#loops.set(broker.id, this.#loop(broker))
-            break
-          } catch {
-            await pause(50, this.#closed.signal)
-          }
-        }
-      }
-    } finally {
-      this.#placing = false
-    }
+  #place(): void {
+    this.#unplaced = true
+    this.#placing ??= this.#placeAll()
   }
 
-  async #loop(broker: Broker): Promise<void> {
+  async #placeAll(): Promise<void> {
+    const { signal } = this.#closed
+    // What comes while it looks for others' leaders is looked for as well: nobody else would.
+    while (this.#unplaced && !signal.aborted) {
+      this.#unplaced = false
+      for (const tap of [...this.#taps]) {
+        try {
+          const { id } = await this.#cluster.leader(tap)
+          if (!signal.aborted && !this.#loops.has(id)) this.#loops.set(id, this.#loop(id))
+        } catch {
+          this.#unplaced = true
+        }
+      }
+      if (this.#unplaced) await pause(50, signal)
+    }
+    this.#placing = undefined
+  }
+
+  async #loop(id: number): Promise<void> {
     const { signal } = this.#closed
     let failures = 0
     while (!signal.aborted) {
       const { rings } = this.#bell
-      const taps = await this.#wanted(broker)
-      if (taps.length === 0) {
+      const { broker, taps } = await this.#wanted(id)
+      if (!broker) {
         // A partition may come to this broker meanwhile.
         await this.#bell.after(rings, 10 * WAIT_MS)
         continue
@@ -154,15 +161,19 @@ export class Fetcher implements AsyncDisposable {
     }
   }
 
-  async #wanted(broker: Broker): Promise<Tap[]> {
-    const wanted: Tap[] = []
+  /** What is to be fetched from a broker, and where that one is by now; no broker if there is nothing. */
+  async #wanted(id: number): Promise<{ broker?: Broker; taps: Tap[] }> {
+    const taps: Tap[] = []
+    let broker: Broker | undefined
     for (const tap of this.#taps) {
-      if (tap.failure || tap.buffered >= this.#maxBytes / 2 / this.#taps.size) continue
+      if (tap.failure || tap.waits || tap.buffered >= this.#maxBytes / 2 / this.#taps.size) continue
       const leader = await this.#cluster.leader(tap).catch(() => undefined)
-      if (leader?.id === broker.id) wanted.push(tap)
-      else if (leader && !this.#loops.has(leader.id)) void this.#place()
+      if (leader?.id === id) {
+        broker = leader
+        taps.push(tap)
+      } else if (leader && !this.#loops.has(leader.id)) this.#place()
     }
-    return wanted
+    return { ...(broker && { broker }), taps }
   }
 
   async #fetch(broker: Broker, taps: readonly Tap[]): Promise<void> {
@@ -182,36 +193,64 @@ export class Fetcher implements AsyncDisposable {
     for (const each of fetched) {
       const tap = byName.get(nameOf(each))
       if (!tap || !this.#taps.has(tap)) continue
-      if (each.error === undefined) take(tap, each)
+      if (each.error === undefined) this.#take(tap, each)
       else if (each.error !== 'OFFSET_OUT_OF_RANGE' && passes(each.error)) {
         this.#cluster.forget(tap.topic)
-        void this.#place()
+        this.#place()
       } else tap.fail(new KafkaError(each.error, `reading ${nameOf(tap)} from ${tap.offset}: ${each.error}`))
     }
+  }
+
+  /** What has ids that were never seen waits until the registry has told what they stand for; other partitions go on. */
+  #take(tap: Tap, fetched: Fetched): void {
+    const { ids } = this.#cluster
+    const all = committed(fetched, tap.offset)
+    if (all.next === tap.offset) return
+    const finding = findSchemas(all.batches, tap.source.name, ids)
+    if (!finding) {
+      tap.put(...chunkOf(tap, all, ids))
+      return
+    }
+    tap.waits = true
+    finding
+      .then(
+        found => this.#taps.has(tap) && tap.put(...chunkOf(tap, all, ids, found)),
+        async error => {
+          if (!(error instanceof WeftError && error.retryable)) tap.fail(error)
+          else await pause(1_000, this.#closed.signal)
+        },
+      )
+      .finally(() => {
+        tap.waits = false
+        this.#bell.ring()
+      })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed.abort()
     this.#bell.ring()
     await this.#lane[Symbol.asyncDispose]()
+    await this.#placing
     await Promise.all(this.#loops.values())
   }
 }
 
-function take(tap: Tap, fetched: Fetched): void {
-  const from = tap.offset
-  const { batches, next } = committed(fetched, from)
-  if (next === from) return
+function chunkOf(
+  { offset: from, source, partition }: Tap,
+  { batches, next }: Committed,
+  ids: SchemaIds | undefined,
+  found?: FoundSchemas,
+): [chunk: Chunk, bytes: number] {
   let bytes = 0
   const messages: Received[] = []
   for (const batch of batches)
     for (const record of batch.records) {
       // A batch is sent whole, also what lies before the place that was asked for.
       if (record.offset < from) continue
-      messages.push(receivedOf(tap.source, tap.partition, record, batch.appendedAt))
+      messages.push(receivedOf(source, partition, record, batch.appendedAt, ids, found))
       bytes += 100 + (record.key?.length ?? 0) + (record.value?.length ?? 0)
     }
-  tap.put({ messages, next }, bytes)
+  return [{ messages, next }, bytes]
 }
 
 let turn = 0

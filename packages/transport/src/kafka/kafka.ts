@@ -22,88 +22,36 @@ import {
 } from '../transport.ts'
 import { Appender, partsOf } from './appender.ts'
 import { Cluster, translated } from './cluster.ts'
-import type { Compression } from './driver.ts'
+import type { Driver, DriverOptions } from './driver.ts'
+import { findIds } from './framing.ts'
 import { groupLags } from './lags.ts'
 import { LocalState } from './local-state.ts'
-import { platformatic } from './platformatic/platformatic.ts'
 import { before, offsetsAt, partitionsOf, read, startsOf } from './reader.ts'
 import { MAX_MESSAGE_BYTES, offsetAt, positionAt } from './record.ts'
 import { type Sessions, subscribe } from './running.ts'
 import { type TopicEntry, Topics } from './topics.ts'
 import { type Transactions, transact } from './transact.ts'
+import { type Settings, settingsOf } from './url.ts'
 import { KafkaWriter } from './writer.ts'
 
-interface Settings {
-  readonly brokers: readonly { readonly host: string; readonly port: number }[]
-  readonly sessionMs: number
-  readonly patienceMs: number
-  readonly transactionMs: number
-  readonly compression: Compression
-  readonly state: string | undefined
-}
-
 /**
- * `kafka://HOST:PORT,HOST:PORT?sessionMs=10000&patienceMs=10000&transactionMs=60000&compression=none&state=DIRECTORY`.
- * `patienceMs`: how long what passes by itself is tried again before it is an outage. `state`: where the local copies of
- * the state of `transact` are kept; by default in a temporary directory, and so restored anew by each process.
+ * `kafka://HOST:PORT,HOST:PORT?driver=platformatic&sessionMs=10000&patienceMs=10000&…`, with TLS `kafka+ssl://`; all of
+ * it stands in docs/kafka.md. DENIED: the broker does not let us in, or we don't believe it.
  */
-export async function openKafka(url: string, { tenant, clientId }: OpenOptions = {}): Promise<Transport> {
-  const settings = parse(url)
+export async function openKafka(url: string, { tenant, clientId, schemas }: OpenOptions = {}): Promise<Transport> {
+  const settings = settingsOf(url)
   const name = clientId ?? `weft-${process.pid}`
-  const driver = platformatic({ brokers: settings.brokers, clientId: name, timeoutMs: settings.patienceMs + 5_000 })
-  const cluster = await Cluster.open(driver, settings.patienceMs)
+  const { brokers, tls, sasl, patienceMs } = settings
+  const driver = await driverOf(settings.driver, { brokers, clientId: name, timeoutMs: patienceMs + 5_000, tls, sasl })
+  const cluster = await Cluster.open(driver, settings.patienceMs, schemas)
   return new Kafka(cluster, tenant, settings)
 }
 
-function parse(url: string): Settings {
-  const [authority = '', query = ''] = url.slice('kafka:'.length).replace(/^\/\//, '').split('?', 2)
-  const brokers = authority
-    .replace(/\/$/, '')
-    .split(',')
-    .map(each => brokerOf(each, url))
-  const parameters = new URLSearchParams(query)
-  const take = (name: string) => {
-    const given = parameters.get(name)
-    parameters.delete(name)
-    return given ?? undefined
-  }
-  const number = (name: string, otherwise: number, least: number) => {
-    const given = take(name)
-    if (given === undefined) return otherwise
-    const value = Number(given)
-    if (!(Number.isInteger(value) && value >= least))
-      throw new WeftError('INVALID', `"${url}": ${name} must be a whole number from ${least} on, not "${given}"`)
-    return value
-  }
-  const settings = {
-    brokers,
-    sessionMs: number('sessionMs', 10_000, 100),
-    patienceMs: number('patienceMs', 10_000, 0),
-    transactionMs: number('transactionMs', 60_000, 1_000),
-    compression: (take('compression') ?? 'none') as Compression,
-    state: take('state'),
-  }
-  if (!COMPRESSIONS.includes(settings.compression))
-    throw new WeftError('INVALID', `"${url}": compression must be one of ${COMPRESSIONS.join(', ')}`)
-  const unknown = [...parameters.keys()]
-  if (unknown.length > 0)
-    throw new WeftError(
-      'INVALID',
-      `"${url}" has unknown parameters (${unknown.join(', ')}): ${Object.keys(settings).slice(1).join(', ')} are known`,
-    )
-  return settings
-}
-
-const COMPRESSIONS: readonly Compression[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
-
-function brokerOf(text: string, url: string): { host: string; port: number } {
-  const [, host = '', port = '9092'] = /^(\[[0-9a-f:]+\]|[^:]+)(?::(\d+))?$/i.exec(text) ?? []
-  if (host === '' || Number(port) > 65_535)
-    throw new WeftError(
-      'INVALID',
-      `"${url}" names no broker: expected kafka://HOST:PORT, several with commas between them`,
-    )
-  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) }
+/** Each library is loaded when it is asked for. */
+async function driverOf(name: Settings['driver'], options: DriverOptions): Promise<Driver> {
+  return name === 'kafkajs'
+    ? (await import('./kafkajs/kafkajs.ts')).kafkajs(options)
+    : (await import('./platformatic/platformatic.ts')).platformatic(options)
 }
 
 class Kafka implements Transport {
@@ -145,10 +93,13 @@ class Kafka implements Transport {
   async append(topic: Topic, messages: readonly Message[], options?: AppendOptions): Promise<readonly Position[]> {
     const topics = this.#open()
     const entry = topics.known(topic) ?? (await translated(topics.resolve(topic)))
+    const { ids } = this.#cluster
+    const finding = findIds(messages, ids)
+    if (finding) await finding
     this.#open()
     const positions = new Array<Position>(messages.length)
     await Promise.all(
-      partsOf(entry, messages, options).map(async part => {
+      partsOf(entry, messages, { ...options, ids }).map(async part => {
         const offsets = await this.#appender.append(part)
         for (const [i, place] of part.places.entries())
           positions[place] = positionAt(part.partition, offsets[i] as bigint)

@@ -45,7 +45,10 @@ export class Member implements AsyncDisposable {
   readonly done: Promise<void>
   readonly options: MemberOptions
   readonly #cluster: Cluster
+  /** For joining, which waits for the others. */
   readonly #lane: Lane
+  /** For heartbeats: behind nothing that takes longer, and asked for again in time if the connection is dead. */
+  readonly #pulse: Lane
   readonly #serve: (claim: Claim) => Promise<void>
   readonly #held = new Map<number, Holding>()
   readonly #assigned = new Set<number>()
@@ -65,6 +68,7 @@ export class Member implements AsyncDisposable {
     this.#serve = serve
     // Whoever joins is answered when all have joined.
     this.#lane = cluster.driver.lane({ timeoutMs: options.rebalanceMs + 5_000 })
+    this.#pulse = cluster.driver.lane({ timeoutMs: Math.max(500, options.sessionMs / 3) })
     this.#membership = { group: options.group, id: '', generation: -1 }
     this.done = this.#finish.promise
     this.done.catch(() => {})
@@ -162,8 +166,9 @@ export class Member implements AsyncDisposable {
         } catch (error) {
           if (takeAway.signal.aborted && error instanceof WeftError && error.code === 'FENCED') break
           // What passes makes it begin again from where the group is.
-          const passing = error instanceof WeftError && error.retryable
-          if (!passing) this.#fail(weftError(error))
+          const reason = weftError(error)
+          const passing = reason instanceof WeftError && reason.retryable
+          if (!passing) this.#fail(reason)
           if (!passing || !(await pause(backoff(tries, { maxMs: 2_000 }), giveUp.signal))) break
         }
       }
@@ -189,12 +194,9 @@ export class Member implements AsyncDisposable {
       if (this.#rejoin) return
       try {
         const membership = this.#membership
-        await this.#cluster.coordinated(
-          'group',
-          group,
-          coordinator => this.#cluster.control.heartbeat(coordinator, membership),
-          { signal: this.#stop.signal },
-        )
+        await this.#cluster.coordinated('group', group, coordinator => this.#pulse.heartbeat(coordinator, membership), {
+          signal: this.#stop.signal,
+        })
       } catch (error) {
         if (error instanceof KafkaError && error.code === 'REBALANCE_IN_PROGRESS') return
         if (!isPassing(error)) throw error
@@ -287,7 +289,7 @@ export class Member implements AsyncDisposable {
           this.#cluster.control.leaveGroup(coordinator, this.#membership),
         )
         .catch(() => {})
-    await this.#lane[Symbol.asyncDispose]()
+    await Promise.all([this.#lane[Symbol.asyncDispose](), this.#pulse[Symbol.asyncDispose]()])
     this.#finish.resolve()
   }
 

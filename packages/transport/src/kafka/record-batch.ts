@@ -1,3 +1,4 @@
+import type { Codec } from './compression.ts'
 import type { KafkaRecord, Producer } from './driver.ts'
 
 /** Version 2 of Kafka's record batch, as Produce and Fetch carry it: https://kafka.apache.org/documentation/#recordbatch. */
@@ -6,8 +7,7 @@ export interface BatchOptions {
   readonly sequence: number
   readonly transactional: boolean
   readonly crc32c: (bytes: Buffer) => number
-  /** `bitmask`: the algorithm's number in the batch's attributes. */
-  readonly compression?: { readonly bitmask: number; readonly compress: (bytes: Buffer) => Buffer } | undefined
+  readonly codec?: Codec | undefined
 }
 
 const HEADER_BYTES = 61
@@ -15,7 +15,7 @@ const TRANSACTIONAL = 0b1_0000
 
 /** A batch in one buffer: each record's bytes are copied once. */
 export function encodeBatch(records: readonly KafkaRecord[], options: BatchOptions): Buffer {
-  const { producer, sequence, transactional, crc32c, compression } = options
+  const { producer, sequence, transactional, crc32c, codec } = options
   const base = records[0]?.timestamp ?? 0n
   const sizes = new Array<number>(records.length)
   let total = 0
@@ -32,14 +32,14 @@ export function encodeBatch(records: readonly KafkaRecord[], options: BatchOptio
     at = write(plain, at, record, i, Number(record.timestamp - base))
     if (record.timestamp > latest) latest = record.timestamp
   }
-  const batch = compression
-    ? Buffer.concat([plain.subarray(0, HEADER_BYTES), compression.compress(plain.subarray(HEADER_BYTES))])
+  const batch = codec
+    ? Buffer.concat([plain.subarray(0, HEADER_BYTES), codec.compress(plain.subarray(HEADER_BYTES))])
     : plain
   batch.writeBigInt64BE(0n, 0)
   batch.writeInt32BE(batch.length - 12, 8)
   batch.writeInt32BE(-1, 12)
   batch.writeInt8(2, 16)
-  batch.writeInt16BE((transactional ? TRANSACTIONAL : 0) | (compression?.bitmask ?? 0), 21)
+  batch.writeInt16BE((transactional ? TRANSACTIONAL : 0) | (codec?.number ?? 0), 21)
   batch.writeInt32BE(records.length - 1, 23)
   batch.writeBigInt64BE(base, 27)
   batch.writeBigInt64BE(latest, 35)

@@ -1,5 +1,15 @@
-import { type Header, type Message, type Position, type Received, type Topic, WeftError } from '../transport.ts'
+import { type SchemaIds, UNKNOWN_ID } from '../schema-ids.ts'
+import {
+  type Header,
+  type Message,
+  type Position,
+  type Received,
+  type SchemaRef,
+  type Topic,
+  WeftError,
+} from '../transport.ts'
 import type { FetchedBatch, KafkaRecord } from './driver.ts'
+import { type FoundSchemas, framed, idIn, unframed } from './framing.ts'
 
 /** Key, value and headers of a message together. */
 export const MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -9,16 +19,23 @@ export const MAX_MESSAGE_BYTES = 8 * 1024 * 1024
  * record (LogAppendTime), for retention and for reading from a time, and compaction then forgets the other one.
  */
 const TIME = Buffer.from('weft-time')
-/** subject/version, as text. */
+/**
+ * subject/version, as text, of a value that is not framed by the id that a registry gave. Empty: no schema, although the
+ * value begins like a framed one.
+ */
 const SCHEMA = Buffer.from('weft-schema')
+const NONE = new Uint8Array()
 
 const encoder = new TextEncoder()
 
-/** A message as a record, and its size as the contract counts it. TOO_LARGE above `maxBytes`. */
+/**
+ * A message as a record, and its size as the contract counts it. TOO_LARGE above `maxBytes`. Its value is framed if the id
+ * of its schema is known.
+ */
 export function recordOf(
   message: Message,
   title: string,
-  maxBytes = MAX_MESSAGE_BYTES,
+  { maxBytes = MAX_MESSAGE_BYTES, ids }: { readonly maxBytes?: number; readonly ids?: SchemaIds | undefined } = {},
 ): { record: KafkaRecord; bytes: number } {
   const headers: [Uint8Array, Uint8Array][] = []
   let bytes = (message.key?.length ?? 0) + (message.value?.length ?? 0)
@@ -32,37 +49,53 @@ export function recordOf(
   if (!Number.isSafeInteger(message.time))
     throw new WeftError('INVALID', `a message's time is a whole number of milliseconds, not ${message.time}`)
   headers.push([TIME, encoder.encode(String(message.time))])
-  if (message.schema) headers.push([SCHEMA, encoder.encode(`${message.schema.subject}/${message.schema.version}`)])
+  const { schema } = message
+  let { value } = message
+  const id = schema && ids?.idOf(schema)
+  if (id !== undefined && value) value = framed(id, value)
+  else if (schema && !(ids && schema.subject === UNKNOWN_ID))
+    headers.push([SCHEMA, encoder.encode(`${schema.subject}/${schema.version}`)])
+  else if (ids && !schema && idIn(value) !== undefined) headers.push([SCHEMA, NONE])
   const timestamp = BigInt(Math.max(0, message.time))
-  return { record: { key: message.key ?? null, value: message.value, headers, timestamp }, bytes }
+  return { record: { key: message.key ?? null, value, headers, timestamp }, bytes }
 }
 
+/** `ids` and what else was found say what framed values are of; without them values are as they lie in the log. */
 export function receivedOf(
   topic: Topic,
   partition: number,
   record: FetchedBatch['records'][number],
   appendedAt: number | undefined,
+  ids?: SchemaIds,
+  found?: FoundSchemas,
 ): Received {
   let time: number | undefined
-  let schema: Received['schema']
+  let { value } = record
+  let noted: Uint8Array | undefined
   let own = record.headers.length
   // Ours are the last ones; the same names before them are the application's.
   for (; own > 0; own--) {
-    const [name, value] = record.headers[own - 1] as [Uint8Array, Uint8Array]
-    if (schema === undefined && time === undefined && SCHEMA.equals(name)) schema = schemaOf(value)
-    else if (time === undefined && TIME.equals(name)) time = Number(Buffer.from(value).toString('latin1'))
+    const [name, content] = record.headers[own - 1] as [Uint8Array, Uint8Array]
+    if (noted === undefined && time === undefined && SCHEMA.equals(name)) noted = content
+    else if (time === undefined && TIME.equals(name)) time = Number(Buffer.from(content).toString('latin1'))
     else break
+  }
+  let schema = noted?.length ? schemaOf(noted) : undefined
+  const id = ids && noted === undefined ? idIn(value) : undefined
+  if (id !== undefined && value) {
+    schema = found?.get(id) ?? ids?.schemaOf(id, topic.name)
+    if (schema) value = unframed(value, schema)
   }
   const headers: Header[] = []
   for (let i = 0; i < own; i++) {
-    const [name, value] = record.headers[i] as [Uint8Array, Uint8Array]
-    headers.push([Buffer.from(name).toString(), new Uint8Array(value.buffer, value.byteOffset, value.length)])
+    const [name, content] = record.headers[i] as [Uint8Array, Uint8Array]
+    headers.push([Buffer.from(name).toString(), new Uint8Array(content.buffer, content.byteOffset, content.length)])
   }
   return {
     topic,
     position: positionAt(partition, record.offset),
     ...(record.key === null ? {} : { key: record.key }),
-    value: record.value,
+    value,
     time: time ?? Number(record.timestamp),
     ...(headers.length > 0 ? { headers } : {}),
     ...(schema === undefined ? {} : { schema }),
@@ -70,7 +103,7 @@ export function receivedOf(
   }
 }
 
-function schemaOf(value: Uint8Array): Received['schema'] {
+function schemaOf(value: Uint8Array): SchemaRef {
   const text = Buffer.from(value).toString()
   const slash = text.lastIndexOf('/')
   return { subject: text.slice(0, slash), version: Number(text.slice(slash + 1)) }

@@ -1,3 +1,4 @@
+import { backoff, OUTAGE_MS, pause } from '../backoff.ts'
 import { DEAD_LETTER_BYTES, deadLetter } from '../dead-letters.ts'
 import { Subscription } from '../subscription.ts'
 import {
@@ -5,14 +6,17 @@ import {
   type Handle,
   type Lag,
   type Position,
+  type Received,
   type Running,
   type SubscribeOptions,
   WeftError,
 } from '../transport.ts'
 import { type Appender, partsOf } from './appender.ts'
 import { type Cluster, nameOf, translated } from './cluster.ts'
-import { Cursor, type Start } from './cursor.ts'
+import { Cursor, type Settled, type Start } from './cursor.ts'
+import { weftError } from './errors.ts'
 import { Fetcher } from './fetcher.ts'
+import { findIdsOrNot } from './framing.ts'
 import { type Claim, Member, type MemberOptions } from './member.ts'
 import { placed, positionsOf } from './positions.ts'
 import { offsetsAt, startsOf } from './reader.ts'
@@ -23,6 +27,9 @@ import type { TopicEntry } from './topics.ts'
 export const AHEAD_BYTES = 8 * 1024 * 1024
 
 export type Sessions = Pick<MemberOptions, 'sessionMs' | 'rebalanceMs'>
+
+/** Works on a partition until its claim is to be given up. */
+export type Serve = (claim: Claim, member: Member, running: KafkaRunning) => Promise<void>
 
 /** A member at work on what it has claimed. */
 export class KafkaRunning implements Running {
@@ -39,7 +46,7 @@ export class KafkaRunning implements Running {
     cluster: Cluster,
     inputs: readonly TopicEntry[],
     options: MemberOptions,
-    serve: (claim: Claim, member: Member, running: KafkaRunning) => Promise<void>,
+    serve: Serve,
     end: () => Promise<void>,
   ) {
     this.#cluster = cluster
@@ -119,6 +126,47 @@ export async function startsOfGroup(
   )
 }
 
+/** The cursor's next messages; on the way there the group's position follows behind what nobody sees. */
+export async function nextOf(
+  cursor: Cursor,
+  { signal }: Claim,
+  commit: (places: readonly Settled[]) => Promise<void>,
+): Promise<readonly Received[] | undefined> {
+  for (let failures = 0; ; ) {
+    const messages = await cursor.next()
+    if (!messages || messages.length > 0) return messages
+    try {
+      await commit(cursor.idle())
+      failures = 0
+    } catch (error) {
+      if (!(error instanceof WeftError && error.retryable)) throw error
+      if (!(await pause(backoff(++failures, { maxMs: OUTAGE_MS }), signal))) return undefined
+    }
+  }
+}
+
+/** Joins the group; resolves when it has a position everywhere. Leaves nothing behind if that fails. */
+export async function started(
+  cluster: Cluster,
+  inputs: readonly TopicEntry[],
+  from: From,
+  options: MemberOptions,
+  serve: Serve,
+  end: () => Promise<void>,
+): Promise<KafkaRunning> {
+  let running: KafkaRunning | undefined
+  try {
+    const placing = await placed(cluster, options.group, inputs, from)
+    running = new KafkaRunning(cluster, inputs, options, serve, end)
+    await placing.wait(running.done)
+    return running
+  } catch (error) {
+    // A member that nobody knows of would keep its partitions and do nothing.
+    await (running ? running[Symbol.asyncDispose]() : end())
+    throw weftError(error)
+  }
+}
+
 export async function subscribe(
   cluster: Cluster,
   appender: Appender,
@@ -138,13 +186,15 @@ export async function subscribe(
       retry,
       deadLetter: async (message, error, attempts) => {
         const letter = deadLetter(message, { cluster: cluster.id, group, attempts, error })
-        const parts = partsOf(deadLetters, [letter], { maxBytes: MAX_MESSAGE_BYTES + DEAD_LETTER_BYTES })
+        const { ids } = cluster
+        await findIdsOrNot([letter], ids)
+        const parts = partsOf(deadLetters, [letter], { maxBytes: MAX_MESSAGE_BYTES + DEAD_LETTER_BYTES, ids })
         await Promise.all(parts.map(part => appender.append(part)))
       },
     },
     handle,
   )
-  const serve = async (claim: Claim, member: Member, running: KafkaRunning) => {
+  const serve: Serve = async (claim, member, running) => {
     const starts = await translated(startsOfGroup(cluster, own, [entry], from, claim))
     await member.commit(
       claim,
@@ -152,7 +202,7 @@ export async function subscribe(
     )
     const cursor = new Cursor(cluster, fetcher, claim.partition, starts, { signal: claim.signal })
     running.cursors.set(claim.partition, cursor)
-    const commit = async (places: ReturnType<Cursor['idle']>) => {
+    const commit = async (places: readonly Settled[]) => {
       await member.commit(
         claim,
         places.map(place => ({ ...place, metadata: '' })),
@@ -162,13 +212,7 @@ export async function subscribe(
     try {
       await subscription.serve({
         signal: claim.signal,
-        async next() {
-          for (;;) {
-            const messages = await cursor.next()
-            if (!messages || messages.length > 0) return messages
-            await commit(cursor.idle())
-          }
-        },
+        next: () => nextOf(cursor, claim, commit),
         async commit(position: Position) {
           await commit(cursor.behindPosition(entry.name, position))
           running.moved.set(nameOf({ topic: entry.name, partition: claim.partition }), Date.now())
@@ -179,22 +223,9 @@ export async function subscribe(
       running.cursors.delete(claim.partition)
     }
   }
-  try {
-    const placing = await translated(placed(cluster, own, [entry], from))
-    const options = {
-      group: own,
-      topics: [entry.name],
-      partitions: entry.partitions,
-      exclusive: mode === 'exclusive',
-      ...sessions,
-    }
-    const running = new KafkaRunning(cluster, [entry], options, serve, () => fetcher[Symbol.asyncDispose]())
-    await translated(placing.wait(running.done))
-    return running
-  } catch (error) {
-    await fetcher[Symbol.asyncDispose]()
-    throw error
-  }
+  const exclusive = mode === 'exclusive'
+  const options = { group: own, topics: [entry.name], partitions: entry.partitions, exclusive, ...sessions }
+  return started(cluster, [entry], from, options, serve, () => fetcher[Symbol.asyncDispose]())
 }
 
 async function refuseSecond(cluster: Cluster, group: string): Promise<void> {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkSpec, titleOf } from '../checks.ts'
 import { DEAD_LETTER_BYTES } from '../dead-letters.ts'
+import type { SchemaIds } from '../schema-ids.ts'
 import { type Topic, type TopicSpec, WeftError } from '../transport.ts'
 import { type Cluster, notFound } from './cluster.ts'
 import { type Configs, KafkaError, type NewTopic } from './driver.ts'
@@ -26,6 +27,10 @@ export class Topics {
   constructor(cluster: Cluster, tenant: string | undefined) {
     this.#cluster = cluster
     this.#tenant = tenant
+  }
+
+  get ids(): SchemaIds | undefined {
+    return this.#cluster.ids
   }
 
   /** DENIED if it is another tenant's. */

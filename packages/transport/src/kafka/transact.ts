@@ -8,11 +8,11 @@ import { Cursor } from './cursor.ts'
 import type { Compression } from './driver.ts'
 import { Fetcher } from './fetcher.ts'
 import type { LocalState } from './local-state.ts'
-import type { Claim, Member } from './member.ts'
+import type { Claim } from './member.ts'
 import { changelogOf } from './names.ts'
-import { placed, positionsOf } from './positions.ts'
+import { positionsOf } from './positions.ts'
 import { TransactionalProducer } from './producer.ts'
-import { AHEAD_BYTES, KafkaRunning, type Sessions, startsOfGroup } from './running.ts'
+import { AHEAD_BYTES, nextOf, type Serve, type Sessions, started, startsOfGroup } from './running.ts'
 import type { TopicEntry, Topics } from './topics.ts'
 import { ClaimedState, KafkaTransaction } from './transaction.ts'
 
@@ -53,7 +53,7 @@ export async function transact(
     }),
   }
 
-  const serve = async (claim: Claim, member: Member, running: KafkaRunning) => {
+  const serve: Serve = async (claim, member, running) => {
     committer ??= new Committer(cluster, member, producer)
     const commits = committer
     await translated(takeOver(cluster, own, inputs, claim, producer.id))
@@ -74,15 +74,11 @@ export async function transact(
     running.cursors.set(partition, cursor)
     const source: Source = {
       signal: claim.signal,
-      async next() {
-        for (;;) {
-          const messages = await cursor.next()
-          if (!messages || messages.length > 0) return messages
-          const idle = cursor.idle()
+      next: () =>
+        nextOf(cursor, claim, async idle => {
           await claimAs(idle, `${producer.id}#0`)
           cursor.settle(idle)
-        }
-      },
+        }),
       begin(batch) {
         const consumed = cursor.behind(batch)
         return new KafkaTransaction(topics, commits, claimed, claim, consumed, () => {
@@ -93,8 +89,8 @@ export async function transact(
     }
     try {
       await processAll(source, process_, policy)
-      // Whoever comes next finds that nothing is left to be taken over.
-      if (!claim.lost.aborted) await claimAs(cursor.settled, '')
+      // Whoever comes next finds that nothing is left to be taken over, unless a commit's outcome is unknown.
+      if (!claim.lost.aborted && !claimed.unknown) await claimAs(cursor.settled, '')
     } finally {
       cursor.close()
       running.cursors.delete(partition)
@@ -105,22 +101,9 @@ export async function transact(
     await (transaction as KafkaTransaction).settle()
   }
 
-  try {
-    const placing = await translated(placed(cluster, own, inputs, from))
-    const names = inputs.map(({ name }) => name)
-    const running = new KafkaRunning(
-      cluster,
-      inputs,
-      { group: own, topics: names, partitions, exclusive: false, ...sessions },
-      serve,
-      () => fetcher[Symbol.asyncDispose](),
-    )
-    await translated(placing.wait(running.done))
-    return running
-  } catch (error) {
-    await fetcher[Symbol.asyncDispose]()
-    throw error
-  }
+  const names = inputs.map(({ name }) => name)
+  const options = { group: own, topics: names, partitions, exclusive: false, ...sessions }
+  return started(cluster, inputs, from, options, serve, () => fetcher[Symbol.asyncDispose]())
 }
 
 /**

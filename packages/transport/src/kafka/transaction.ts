@@ -1,3 +1,4 @@
+import { backoff, pause } from '../backoff.ts'
 import { DEAD_LETTER_BYTES } from '../dead-letters.ts'
 import type { OpenTransaction } from '../processing.ts'
 import { type AppendOptions, type Message, type Topic, WeftError } from '../transport.ts'
@@ -6,9 +7,10 @@ import { restore } from './changelog.ts'
 import { type Cluster, nameOf } from './cluster.ts'
 import type { Committer } from './committer.ts'
 import type { Settled } from './cursor.ts'
+import { findIds, findIdsOrNot, lacksId } from './framing.ts'
 import { type PartitionState, stateKey } from './local-state.ts'
 import type { Claim } from './member.ts'
-import type { Output } from './producer.ts'
+import { type Output, UnknownOutcome } from './producer.ts'
 import { MAX_MESSAGE_BYTES, recordOf } from './record.ts'
 import { configsOf, createTopics, type Topics } from './topics.ts'
 
@@ -21,6 +23,8 @@ export class ClaimedState {
   readonly #claim: Claim
   /** Where in the changelog the local state is. */
   at: bigint | undefined
+  /** Whether a transaction was committed could not be found out: the group may be further on than it seems from here. */
+  unknown = false
 
   constructor(cluster: Cluster, changelog: string, partitions: number, local: PartitionState, claim: Claim) {
     this.#cluster = cluster
@@ -90,15 +94,32 @@ export class KafkaTransaction implements OpenTransaction {
   }
 
   #append(topic: Topic, messages: readonly Message[], options: AppendOptions & { maxBytes?: number }): void {
+    const { ids } = this.#topics
     const entry = this.#topics.known(topic)
-    if (entry && this.#pending.length === 0) this.#outputs.push(...partsOf(entry, messages, options))
+    if (entry && this.#pending.length === 0 && !messages.some(message => lacksId(message, ids)))
+      this.#outputs.push(...partsOf(entry, messages, { ...options, ids }))
     else this.#pending.push({ topic, messages, options })
   }
 
-  /** Finds the topics that were not known when they were appended to. NOT_FOUND, as the fault of whoever appended. */
+  /**
+   * Finds the topics and the schemas' ids that were not known when they were appended to. NOT_FOUND and SCHEMA, as the
+   * fault of whoever appended; a registry that is away or was not given a schema in time is nobody's, and waited for.
+   */
   async settle(): Promise<void> {
-    for (const { topic, messages, options } of this.#pending.splice(0))
-      this.#outputs.push(...partsOf(await this.#topics.resolve(topic), messages, options))
+    const { ids } = this.#topics
+    for (const { topic, messages, options } of this.#pending.splice(0)) {
+      const entry = await this.#topics.resolve(topic)
+      for (let attempt = 1; ; attempt++) {
+        try {
+          await (options.maxBytes === undefined ? findIds(messages, ids) : findIdsOrNot(messages, ids))
+          break
+        } catch (error) {
+          if (!(error instanceof WeftError && error.retryable)) throw error
+          if (!(await pause(backoff(attempt), this.signal))) throw error
+        }
+      }
+      this.#outputs.push(...partsOf(entry, messages, { ...options, ids }))
+    }
   }
 
   get(store: string, key: Uint8Array): Uint8Array | undefined {
@@ -148,11 +169,16 @@ export class KafkaTransaction implements OpenTransaction {
       await this.#state.prepare()
       const records = [...this.#changes].map(([name, value]) => {
         const message = { key: Buffer.from(name, 'latin1'), value: value ?? null, time: 0 }
-        return { ...recordOf(message, changelog, Number.POSITIVE_INFINITY).record, headers: [] }
+        return { ...recordOf(message, changelog, { maxBytes: Number.POSITIVE_INFINITY }).record, headers: [] }
       })
       outputs.push({ topic: changelog, partition: this.partition, records })
     }
-    const written = await this.#committer.commit({ claim: this.#claim, outputs, offsets: this.#consumed })
+    const written = await this.#committer
+      .commit({ claim: this.#claim, outputs, offsets: this.#consumed })
+      .catch(error => {
+        this.#state.unknown ||= (error as Error).cause instanceof UnknownOutcome
+        throw error
+      })
     const next = written.get(nameOf({ topic: changelog, partition: this.partition }))?.next
     if (next !== undefined) {
       if (this.#state.local.apply(this.#changes, next, this.#state.at)) this.#state.at = next

@@ -4,6 +4,7 @@ import { partsOf } from './appender.ts'
 import { replayDecided } from './changelog.ts'
 import { type Cluster, translated } from './cluster.ts'
 import { isFencing, weftError } from './errors.ts'
+import { findIds } from './framing.ts'
 import { WRITER_PARTITIONS, WRITERS } from './names.ts'
 import { merged, type Output, TransactionalProducer, UnknownOutcome } from './producer.ts'
 import { configsOf, createTopics, type TopicEntry, type Topics } from './topics.ts'
@@ -108,11 +109,12 @@ export class KafkaWriter implements Writer {
     const entry = this.#topics.known(topic) ?? (await translated(this.#topics.resolve(topic)))
     this.#check()
     const rising = above(messages, undefined)
+    const { ids } = this.#cluster
+    const plain = rising.map(({ message }) => message)
     // What cannot be appended is refused before it waits with others.
-    partsOf(
-      entry,
-      rising.map(({ message }) => message),
-    )
+    partsOf(entry, plain, { ids })
+    const finding = findIds(plain, ids)
+    if (finding) await finding
     const highest = rising.at(-1)?.sequence
     if (highest === undefined) return
     if (BigInt.asIntN(64, highest) !== highest)
@@ -152,6 +154,7 @@ export class KafkaWriter implements Writer {
         ...partsOf(
           entry,
           fresh.map(({ message }) => message),
+          { ids: this.#cluster.ids },
         ),
       )
       last.set(entry.name, highest)

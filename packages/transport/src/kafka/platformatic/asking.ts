@@ -1,68 +1,70 @@
-import {
-  AuthenticationError,
-  type Connection,
-  type ConnectionPool,
-  protocolErrorsCodesById,
-  ResponseError,
-} from '@platformatic/kafka'
-import { type Broker, KafkaError, type Place } from '../driver.ts'
+import { apiVersionsV2, type Connection, type ConnectionPool, ResponseError } from '@platformatic/kafka'
+import type { Address } from '../driver.ts'
+import { refusalOf } from '../refusal.ts'
+import { agreed, type Offered } from '../versions.ts'
+
+interface Version<T, A extends unknown[]> {
+  readonly key: number
+  readonly version: number
+  async(connection: Connection, ...args: A): Promise<T>
+}
+
+/** A request in the versions that are spoken here, newest first; the library makes their arguments and answers alike. */
+export interface Api<T, A extends unknown[]> {
+  readonly name: string
+  readonly versions: readonly [Version<T, A>, ...Version<T, A>[]]
+}
+
+export const api = <T, A extends unknown[]>(
+  name: string,
+  newest: { readonly api: Version<T, A> },
+  ...older: readonly { readonly api: { readonly key: number; readonly version: number } }[]
+): Api<T, A> => ({ name, versions: [newest.api, ...older.map(each => each.api as Version<T, A>)] })
 
 /** One request to a broker. An answer with errors in its parts is an answer. */
-export type Ask = <T, A extends unknown[]>(
-  broker: Pick<Broker, 'host' | 'port'>,
-  api: { async: (connection: Connection, ...args: A) => Promise<T> },
-  ...args: A
-) => Promise<T>
+export type Ask = <T, A extends unknown[]>(broker: Address, api: Api<T, A>, ...args: A) => Promise<T>
 
 /** The same of whichever broker answers. */
-export type AskAny = <T, A extends unknown[]>(
-  api: { async: (connection: Connection, ...args: A) => Promise<T> },
-  ...args: A
-) => Promise<T>
+export type AskAny = <T, A extends unknown[]>(api: Api<T, A>, ...args: A) => Promise<T>
 
-export const asking =
-  (pool: ConnectionPool): Ask =>
-  async (broker, api, ...args) => {
+/** What each connection's broker offers; asked once for a connection. */
+const offers = new WeakMap<Connection, Promise<ReadonlyMap<number, Offered>>>()
+
+async function offersOf(connection: Connection): Promise<ReadonlyMap<number, Offered>> {
+  const { apiKeys } = await apiVersionsV2.api.async(connection, '', '')
+  return new Map(apiKeys.map(each => [each.apiKey, each]))
+}
+
+export function asking(pool: ConnectionPool): Ask {
+  // What ended a connection: whoever waits for an answer is only told that it was closed.
+  const endings = new WeakMap<Connection, Error>()
+  pool.on('connecting', ({ connection }: { connection: Connection }) => {
+    connection.on('error', error => endings.set(connection, error))
+  })
+  const met = new Set<string>()
+  return async (broker, { name, versions }, ...args) => {
+    const at = `${broker.host}:${broker.port}`
+    let connection: Connection | undefined
     try {
-      const connection = (await pool.get(broker)) as Connection
-      return await api.async(connection, ...args)
+      connection = (await pool.get(broker)) as Connection
+      let offered = offers.get(connection)
+      if (!offered) {
+        offered = offersOf(connection)
+        offers.set(connection, offered)
+      }
+      const [{ key }] = versions
+      const chosen = agreed(
+        name,
+        versions.map(({ version }) => version),
+        (await offered).get(key),
+      )
+      const api = versions.find(({ version }) => version === chosen) as (typeof versions)[number]
+      const answer = await api.async(connection, ...args)
+      met.add(at)
+      return answer
     } catch (error) {
-      if (error instanceof ResponseError && error.response)
-        return error.response as Awaited<ReturnType<typeof api.async>>
-      throw new KafkaError(codeOf(error), `${broker.host}:${broker.port}: ${(error as Error).message}`, error)
+      if (error instanceof ResponseError && error.response) return error.response as never
+      throw refusalOf((connection && endings.get(connection)) ?? error, broker, { met: met.has(at) })
     }
   }
-
-const UNREADABLE = new Set(['PLT_KFK_UNSUPPORTED_COMPRESSION', 'PLT_KFK_UNSUPPORTED', 'PLT_KFK_OUT_OF_BOUNDS'])
-
-/** What went wrong when there is no answer: to try again helps unless the answer itself can't be read or we are refused. */
-function codeOf(error: unknown): string {
-  if (error instanceof AuthenticationError || (error as Error).cause instanceof AuthenticationError)
-    return 'SASL_AUTHENTICATION_FAILED'
-  const { code } = error as { code?: string }
-  return error instanceof TypeError || error instanceof RangeError || UNREADABLE.has(code ?? '')
-    ? 'UNREADABLE'
-    : 'NETWORK'
-}
-
-export const buffer = (bytes: Uint8Array): Buffer =>
-  Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-
-const errorOf = (code: number): string =>
-  (protocolErrorsCodesById as Record<string, string>)[String(code)] ?? `UNKNOWN_ERROR_${code}`
-
-export const failed = (code: number): { error?: string } => (code === 0 ? {} : { error: errorOf(code) })
-
-export function check(code: number, what: string): void {
-  if (code !== 0) throw new KafkaError(errorOf(code), `${what}: ${errorOf(code)}`)
-}
-
-export function grouped<P extends Place, T>(places: readonly P[], map: (place: P) => T): [topic: string, parts: T[]][] {
-  const topics = new Map<string, T[]>()
-  for (const place of places) {
-    const parts = topics.get(place.topic)
-    if (parts) parts.push(map(place))
-    else topics.set(place.topic, [map(place)])
-  }
-  return [...topics]
 }

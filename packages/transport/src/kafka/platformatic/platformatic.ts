@@ -1,16 +1,27 @@
-import { type Connection, ConnectionPool, findCoordinatorV4, metadataV12 } from '@platformatic/kafka'
-import type { Broker, Driver, Lane } from '../driver.ts'
-import { asking, check, failed } from './asking.ts'
+import {
+  ConnectionPool,
+  findCoordinatorV2,
+  findCoordinatorV3,
+  findCoordinatorV4,
+  metadataV7,
+  metadataV8,
+  metadataV9,
+  metadataV10,
+  metadataV11,
+  metadataV12,
+} from '@platformatic/kafka'
+import type { Address, Driver, DriverOptions, Lane } from '../driver.ts'
+import { check, errorOf, failed } from '../error-names.ts'
+import { firstToAnswer } from '../first-to-answer.ts'
+import { type AskAny, api, asking } from './asking.ts'
 import { groups } from './groups.ts'
 import { log } from './log.ts'
 import { topics } from './topics.ts'
 import { transactions } from './transactions.ts'
 
-export interface DriverOptions {
-  readonly brokers: readonly { readonly host: string; readonly port: number }[]
-  readonly clientId: string
-  readonly timeoutMs: number
-}
+// Newer ones than 12 find topics by id.
+const METADATA = api('Metadata', metadataV12, metadataV11, metadataV10, metadataV9, metadataV8, metadataV7)
+const FIND_COORDINATOR = api('FindCoordinator', findCoordinatorV4, findCoordinatorV3, findCoordinatorV2)
 
 /**
  * @platformatic/kafka's protocol and connections. Its Producer and Consumer are left aside: they allow one request in
@@ -24,7 +35,14 @@ export function platformatic(options: DriverOptions): Driver {
         connectTimeout: Math.min(options.timeoutMs, 5_000),
         requestTimeout: timeoutMs,
         maxInflights: 1_000,
-      })
+        // Asked by the library for each connection, and so read anew.
+        get tls() {
+          return options.tls?.()
+        },
+        get sasl() {
+          return options.sasl?.()
+        },
+      } as ConstructorParameters<typeof ConnectionPool>[1])
       const lane = laneOf(pool, options.brokers, () => lanes.delete(lane))
       lanes.add(lane)
       return lane
@@ -35,29 +53,13 @@ export function platformatic(options: DriverOptions): Driver {
   }
 }
 
-function laneOf(pool: ConnectionPool, seeds: DriverOptions['brokers'], closed: () => void): Lane {
-  let known: readonly Pick<Broker, 'host' | 'port'>[] = seeds
-
+function laneOf(pool: ConnectionPool, seeds: readonly Address[], closed: () => void): Lane {
+  let known: readonly Address[] = []
   const ask = asking(pool)
-
-  async function askAny<T, A extends unknown[]>(
-    api: { async: (connection: Connection, ...args: A) => Promise<T> },
-    ...args: A
-  ): Promise<T> {
-    let failure: unknown
-    for (const broker of [...known, ...seeds]) {
-      try {
-        return await ask(broker, api, ...args)
-      } catch (error) {
-        failure = error
-      }
-    }
-    throw failure
-  }
-
+  const askAny: AskAny = (api, ...args) => firstToAnswer([...known, ...seeds], broker => ask(broker, api, ...args))
   return {
     async metadata(topics) {
-      const found = await askAny(metadataV12.api, topics && [...topics], false, false)
+      const found = await askAny(METADATA, topics && [...topics], false, false)
       known = found.brokers
       return {
         cluster: found.clusterId ?? '',
@@ -66,13 +68,13 @@ function laneOf(pool: ConnectionPool, seeds: DriverOptions['brokers'], closed: (
         topics: found.topics.map(topic => {
           const leaders: number[] = []
           for (const { partitionIndex, leaderId, errorCode } of topic.partitions)
-            leaders[partitionIndex] = errorCode === 0 || errorCode === 9 ? leaderId : -1
+            leaders[partitionIndex] = errorCode === 0 || errorOf(errorCode) === 'REPLICA_NOT_AVAILABLE' ? leaderId : -1
           return { name: topic.name ?? '', internal: topic.isInternal, leaders, ...failed(topic.errorCode) }
         }),
       }
     },
     async coordinator(kind, key) {
-      const { coordinators } = await askAny(findCoordinatorV4.api, kind === 'group' ? 0 : 1, [key])
+      const { coordinators } = await askAny(FIND_COORDINATOR, kind === 'group' ? 0 : 1, [key])
       const [found] = coordinators
       check(found?.errorCode ?? -1, `finding the coordinator of ${kind} "${key}"`)
       const { nodeId, host, port } = found as (typeof coordinators)[number]
