@@ -1,4 +1,4 @@
-import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import type { Command, CommandName, CommandOf } from './commands.ts'
 import { encodeCommand, FrameReader } from './frame.ts'
@@ -107,7 +107,9 @@ export class Connection {
     this.#options = options
     this.address = `${host}:${port}`
     this.#connected.promise.catch(() => {})
-    this.#socket = tls ? connectTls({ host, port, servername: host, ...tls() }) : connectTcp({ host, port })
+    this.#socket = tls
+      ? connectTls({ host, port, ...(isIP(host) ? {} : { servername: host }), ...tls() })
+      : connectTcp({ host, port })
     this.#socket
       .setNoDelay(true)
       .on(tls ? 'secureConnect' : 'connect', () => void this.#introduce())

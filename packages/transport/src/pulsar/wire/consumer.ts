@@ -51,9 +51,9 @@ export class Consumer {
   #permits = 0
   #paused = false
   #after: MessageId | undefined
-  /** Counts attachments and seeks: what was taken before is of another stretch. */
   #error: PulsarError | undefined
-  #active = true
+  /** The broker tells members of a failover, and nobody else. */
+  #active: boolean
   #ended = false
   #connection: Connection | undefined
   #wake = Promise.withResolvers<void>()
@@ -74,6 +74,7 @@ export class Consumer {
   private constructor(brokers: Brokers, { queue = 1000, ...options }: ConsumerOptions) {
     this.#options = { ...options, queue }
     this.#after = options.after
+    this.#active = options.type !== 'failover'
     this.#link = new Link(brokers, {
       topic: options.topic,
       attach: connection => this.#attach(connection),
