@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 
 const files = await readdir(new URL('.', import.meta.url))
-const parts = new Set(['bench', 'side-by-side', 'http-load', 'fanout-clients'])
+const parts = new Set(['bench', 'side-by-side', 'http-load', 'fanout-clients', 'ingest-load', 'kafka-broker'])
 const names = files.flatMap(file => /^(.*)\.ts$/.exec(file)?.[1] ?? []).filter(name => !parts.has(name))
 const [name] = process.argv.splice(2, 1)
 if (!name || !names.includes(name)) {

@@ -12,7 +12,7 @@ export interface Contest {
   /** Arguments that each contender's process gets as well. */
   readonly args?: readonly string[]
   readonly title: string
-  /** The first one is what the others are compared with. */
+  /** Each is compared with those before it. */
   readonly contenders: Record<string, () => Promise<Figures>>
   /** Figures that are compared; all the others are only printed. */
   readonly compare: readonly string[]
@@ -49,15 +49,21 @@ export async function sideBySide(contest: Contest): Promise<void> {
 }
 
 function print(contest: Contest, names: string[], seen: Record<string, Figures[]>, figure: string): void {
-  const base = seen[names[0] ?? ''] ?? []
-  for (const name of names.filter(each => seen[each]?.[0]?.[figure] !== undefined)) {
-    const values = (seen[name] ?? []).map(each => each[figure] ?? Number.NaN)
-    const ratios = values.map((value, round) => value / (base[round]?.[figure] ?? Number.NaN))
-    const ratio = name !== names[0] && contest.compare.includes(figure) ? `   × ${median(ratios).toFixed(2)}` : ''
+  const having = names.filter(name => seen[name]?.[0]?.[figure] !== undefined)
+  having.forEach((name, place) => {
+    const values = valuesOf(seen, name, figure)
+    const others = contest.compare.includes(figure) ? having.slice(0, place) : []
+    const ratios = others.map(other => {
+      const ratio = median(valuesOf(seen, other, figure).map((value, round) => (values[round] ?? Number.NaN) / value))
+      return `   × ${ratio.toFixed(2)}${names.length > 2 ? ` ${other}` : ''}`
+    })
     const [low, mid, high] = [Math.min(...values), median(values), Math.max(...values)].map(format)
-    console.log(`  ${figure.padEnd(28)} ${name.padEnd(24)} ${mid?.padStart(10)}  (${low} … ${high})${ratio}`)
-  }
+    console.log(`  ${figure.padEnd(28)} ${name.padEnd(24)} ${mid?.padStart(10)}  (${low} … ${high})${ratios.join('')}`)
+  })
 }
+
+const valuesOf = (seen: Record<string, Figures[]>, name: string, figure: string): number[] =>
+  (seen[name] ?? []).map(each => each[figure] ?? Number.NaN)
 
 export const median = (values: readonly number[]): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN

@@ -11,8 +11,8 @@ export interface Certificate {
 /** Signs for servers on this machine and for their clients. */
 export interface Authority {
   readonly cert: string
-  /** Valid for localhost and 127.0.0.1, as server and as client, under the common name `name`. */
-  issue(name: string): Promise<Certificate>
+  /** For localhost and 127.0.0.1, as server and as client, under the common name `name`; valid for ten years by default. */
+  issue(name: string, options?: { readonly until?: Date }): Promise<Certificate>
 }
 
 const DAYS = 3_650
@@ -39,16 +39,21 @@ const extensions = {
 /** A new authority, which nobody trusts yet. */
 export async function createAuthority(name: string): Promise<Authority> {
   const own = await certificate(name, 'authority')
-  return { cert: own.cert, issue: name => certificate(name, 'leaf', own) }
+  return { cert: own.cert, issue: (name, { until } = {}) => certificate(name, 'leaf', own, until) }
 }
 
-async function certificate(name: string, kind: keyof typeof extensions, ca?: Certificate): Promise<Certificate> {
+async function certificate(
+  name: string,
+  kind: keyof typeof extensions,
+  ca?: Certificate,
+  until = new Date(Date.now() + DAYS * 86_400_000),
+): Promise<Certificate> {
   const { private: key, cert } = await generate([{ name: 'commonName', value: name }], {
     keyType: 'ec',
     curve: 'P-256',
     algorithm: 'sha256',
     notBeforeDate: new Date(Date.now() - 3_600_000),
-    notAfterDate: new Date(Date.now() + DAYS * 86_400_000),
+    notAfterDate: until,
     extensions: extensions[kind],
     ...(ca && { ca }),
   })

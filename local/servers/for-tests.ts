@@ -8,14 +8,9 @@ import { type KafkaServer, startKafka } from './kafka.ts'
 import { type PulsarServer, startPulsar } from './pulsar.ts'
 import { type RedisServer, startRedis } from './redis.ts'
 import { type RegistryServer, startRegistry } from './registry.ts'
-import { stop } from './running-server.ts'
+import { kill, stop } from './running-server.ts'
 
-export { type Certificate, type CertificateFiles, createAuthority } from './certificates.ts'
-export { type KafkaServer, startKafka } from './kafka.ts'
-export { type PulsarServer, startPulsar } from './pulsar.ts'
-export { type RedisServer, startRedis } from './redis.ts'
-export { type RegistryServer, startRegistry } from './registry.ts'
-export { stop } from './running-server.ts'
+export * from './index.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -24,12 +19,19 @@ declare module 'vitest' {
   }
 }
 
-/** vitest's global set-up: servers start when the first test asks for them, and end with the run. */
+/** vitest's global set-up: servers start when the first test asks for them, and end with the run, however it ends. */
 export default function setup(project: TestProject): () => Promise<void> {
   const folder = mkdtempSync(path.join(tmpdir(), 'weft-servers-'))
   project.provide('servers', folder)
+  const all = () => readdirSync(folder).map(name => path.join(folder, name))
+  const interrupted = () => {
+    for (const each of all()) kill(each)
+    rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
+  }
+  process.once('exit', interrupted)
   return async () => {
-    await Promise.all(readdirSync(folder).map(name => stop(path.join(folder, name), { graceMs: 5_000 })))
+    await Promise.all(all().map(each => stop(each, { graceMs: 5_000 })))
+    process.off('exit', interrupted)
     rmSync(folder, { recursive: true, force: true })
   }
 }

@@ -65,7 +65,7 @@ async function download(server: string, pom: string, folder: string, say: (text:
     stream.setEncoding('utf8').on('data', (data: string) => {
       files += data.split('Downloaded from ').length - 1
       current = /Progress \(\d+\): ([^\r\n]*?) *[\r\n][^\r\n]*$/.exec(data)?.[1] ?? current
-      output = (output + data.replace(/[^\n]*\r/g, '')).slice(-2_000)
+      output = (output + data.replace(/[^\n]*\r/g, '')).slice(-20_000)
     })
   const progress = setInterval(
     () => say(`fetching ${server}: ${current ? `${files} files, now at ${current}` : 'still at it'}`),
@@ -74,8 +74,9 @@ async function download(server: string, pom: string, folder: string, say: (text:
   const { promise, resolve, reject } = Promise.withResolvers<number | null>()
   child.once('error', reject).once('close', resolve)
   const code = await promise.finally(() => clearInterval(progress))
-  if (code !== 0)
-    throw new Error(`Maven could not fetch ${server}; check the network and Maven's settings:\n${output.trim()}`)
+  if (code === 0) return
+  const [, why = `it ended with ${code}`] = /^\[ERROR\] (.*)$/m.exec(output) ?? []
+  throw new Missing(`Maven could not fetch ${server}; check the network and Maven's settings: ${why}`)
 }
 
 /** By tar, because Maven's own way cuts long names off. */

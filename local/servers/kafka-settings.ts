@@ -35,8 +35,16 @@ function sasl(listener: string): Record<string, string> {
   }
 }
 
-/** The text of server.properties. */
-export const settings = (ports: Ports, logs: string, { ca, server }: CertificateFiles, eager: boolean): string =>
+export type Properties = Readonly<Record<string, string | number>>
+
+/** The text of server.properties; `own` has the last word. */
+export const settings = (
+  ports: Ports,
+  logs: string,
+  { ca, server }: CertificateFiles,
+  eager: boolean,
+  own: Properties,
+): string =>
   Object.entries({
     'process.roles': 'broker,controller',
     'node.id': 1,
@@ -72,6 +80,8 @@ export const settings = (ports: Ports, logs: string, { ca, server }: Certificate
     'log.index.size.max.bytes': 1024 * 1024,
     'group.initial.rebalance.delay.ms': 0,
     ...(eager && {
+      // Here logins last two seconds, and clients have to log in again by then.
+      'listener.name.sasl_plaintext.scram-sha-256.connections.max.reauth.ms': 2_000,
       'group.min.session.timeout.ms': 100,
       'log.initial.task.delay.ms': 100,
       'log.retention.check.interval.ms': 100,
@@ -79,6 +89,7 @@ export const settings = (ports: Ports, logs: string, { ca, server }: Certificate
       'log.segment.delete.delay.ms': 1_000,
       'transaction.abort.timed.out.transaction.cleanup.interval.ms': 200,
     }),
+    ...own,
   })
     .map(([name, value]) => `${name}=${value}`)
     .join('\n')

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { type CertificateFiles, certificatesIn } from './certificates.ts'
 import { fetched, java } from './jars.ts'
-import { PORTS, type Ports, SCRAM, SECURE, type Secure, settings, USER } from './kafka-settings.ts'
+import { PORTS, type Ports, type Properties, SCRAM, SECURE, type Secure, settings, USER } from './kafka-settings.ts'
 import { choosePorts, notedPorts } from './ports.ts'
 import { answered, launch, running, type ServerOptions, type ServerProcess } from './running-server.ts'
 
@@ -15,6 +15,10 @@ export interface KafkaOptions extends ServerOptions {
   readonly fast?: boolean
   /** What comes before the command, as to pin it to a core. */
   readonly under?: readonly string[]
+  /** Instead of what server.properties would say, and beside it. */
+  readonly properties?: Properties
+  /** Of the cluster that it belongs to; random by default. */
+  readonly clusterId?: string
 }
 
 /** A broker and what tests need to know of it beside its URL. */
@@ -40,6 +44,8 @@ export async function startKafka({
   eager = false,
   fast = false,
   under = [],
+  properties: own = {},
+  clusterId = randomUUID(),
   say = () => {},
 }: KafkaOptions): Promise<KafkaServer> {
   mkdirSync(folder, { recursive: true })
@@ -55,12 +61,12 @@ export async function startKafka({
   const classes = path.join(await fetched('kafka', say), '*')
   const ports = await choosePorts(folder, PORTS, wanted)
   const properties = path.join(folder, 'server.properties')
-  writeFileSync(properties, settings(ports, logs, certificates, eager))
+  writeFileSync(properties, settings(ports, logs, certificates, eager, own))
   const heap = [`-Xms${Math.min(128, heapMb)}m`, `-Xmx${heapMb}m`, '-XX:+UseSerialGC']
   const run = [...heap, ...(fast ? [] : ['-XX:TieredStopAtLevel=1']), '-cp', classes]
   if (!existsSync(path.join(logs, 'meta.properties'))) {
     const users = SCRAM.flatMap(kind => ['--add-scram', `${kind}=[name=${USER.name},password=${USER.password}]`])
-    const format = ['kafka.tools.StorageTool', 'format', '-t', randomUUID(), '-c', properties, ...users]
+    const format = ['kafka.tools.StorageTool', 'format', '-t', clusterId, '-c', properties, ...users]
     const { status, stdout, stderr } = spawnSync(binary, [...run, ...format], { encoding: 'utf8' })
     if (status !== 0) throw new Error(`Kafka could not format ${logs}:\n${(stdout + stderr).trim()}`)
   }

@@ -21,8 +21,8 @@ afterAll(() => rm(folder, { recursive: true, force: true }))
 const script = fileURLToPath(new URL('../servers.ts', import.meta.url))
 
 /** What `npm run local -- …` says and how it ends. */
-async function local(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-  const child = spawn(process.execPath, [script, ...args, '--no-docker', '--folder', folder], {
+async function local(args: readonly string[], env: NodeJS.ProcessEnv = {}, flags = ['--no-docker']) {
+  const child = spawn(process.execPath, [script, ...args, ...flags, '--folder', folder], {
     env: { ...process.env, ...env },
   })
   let [out, err] = ['', '']
@@ -75,6 +75,24 @@ test('goes on with the others when one cannot start, and ends with 1', async () 
   const { code, err } = await local(['up', 'kafka', 'registry'], { JAVA_HOME: none })
   expect(code).toBe(1)
   for (const name of ['kafka', 'registry']) expect(err).toContain(`${name} did not start: there is no Java`)
+})
+
+test('leaves it to docker-compose.yml where a Docker engine runs', async () => {
+  const bin = await mkdtemp(path.join(folder, 'docker-'))
+  await writeFile(path.join(bin, 'docker'), '#!/bin/sh\necho "$@"\n', { mode: 0o755 })
+  const env = { PATH: `${bin}${path.delimiter}${process.env.PATH}` }
+  const asked = async (...args: string[]) => (await local(args, env, [])).out.replaceAll(/-f \S+\//g, '').split('\n')
+  expect(await asked('up', 'kafka', 'registry', 'redis')).toEqual([
+    'compose docker-compose.yml up --detach --wait redpanda redis',
+    expect.stringMatching('^compose docker-compose.yml stats .* redpanda redis$'),
+    'kafka: kafka://127.0.0.1:9092',
+    'registry: http://127.0.0.1:8081',
+    'redis: redis://127.0.0.1:6379',
+    '',
+  ])
+  expect(await asked('down', 'pulsar', '--clean')).toEqual(['compose docker-compose.yml down --volumes pulsar', ''])
+  const { code, err } = await local(['up', 'redis', '--port', 'redis=1'], env, [])
+  expect([code, err]).toEqual([2, expect.stringContaining('ports and memory are those of docker-compose.yml')])
 })
 
 test('stops only what it started: not a later process with the same number', async () => {
@@ -133,7 +151,7 @@ const SERVERS: Record<string, (port: number, again: boolean) => Promise<void>> =
 }
 
 describe.each(Object.keys(SERVERS))('%s', async name => {
-  const able = await orNotRun(name, async () => {
+  const able = await orNotRun(`npm run local -- up ${name}`, async () => {
     if (name === 'redis') return redisServer()
     java()
     return await fetched(name, () => {})

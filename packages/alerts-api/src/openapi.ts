@@ -149,7 +149,7 @@ const stats = {
       items: { type: 'object', properties: { minute: instant, critical: count, warning: count, info: count } },
     },
     scores: { type: 'array', items: count, description: 'How many scores are in each tenth from 0 to 1.' },
-    deadLetters: { ...count, description: 'Dead letters since the oldest that was kept when the service started.' },
+    deadLetters: { ...count, description: 'Dead letters that nobody has retried or discarded yet.' },
     tenants: { type: 'array', items: text, description: 'Seen so far; for a token of one tenant that one.' },
     stages: {
       type: 'array',

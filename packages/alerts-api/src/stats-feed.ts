@@ -27,12 +27,16 @@ interface Source {
 export async function feedStats(stats: Stats, until: Vector, source: Source): Promise<void> {
   const { catalogue } = source
   const metrics = catalogue.codec('tracking.metrics.v1')
+  const letters = catalogue.codec('events.dlq.v1')
   await Promise.all([
     countAlerts(stats, until, source),
     follow(METRICS, { time: Date.now() - METRICS_BACK_MS }, source, message =>
       stats.metrics.take(metrics.decode(message)),
     ),
-    follow(DEAD_LETTERS, 'earliest', source, message => stats.deadLetter(headerOf(message, HEADERS.tenant) ?? '')),
+    follow(DEAD_LETTERS, 'earliest', source, message => {
+      const { store_id, dead_letter_id } = letters.decode(message)
+      stats.deadLetter(store_id, dead_letter_id, headerOf(message, HEADERS.outcome) !== undefined)
+    }),
     pollGroups(stats, source),
   ])
 }

@@ -1,5 +1,6 @@
 import type { Frame } from './frame.ts'
 import { MetricFold, type Where } from './metric-fold.ts'
+import { OpenLetters } from './open-letters.ts'
 
 const MINUTE = 60_000
 const MINUTES = 60
@@ -19,7 +20,7 @@ export interface GroupTotal {
 export class Stats {
   readonly metrics = new MetricFold()
   groups: readonly GroupTotal[] = []
-  readonly #deadLetters = new Map<string, number>()
+  readonly #deadLetters = new Map<string, OpenLetters>()
   readonly #alerts = new Map<string, Map<number, Counts>>()
 
   /** Counts an alert in the minute in which the log took it. */
@@ -37,8 +38,12 @@ export class Stats {
     if (severity in counts) counts[severity as keyof Counts]++
   }
 
-  deadLetter(tenant: string): void {
-    this.#deadLetters.set(tenant, (this.#deadLetters.get(tenant) ?? 0) + 1)
+  /** A letter, or with `isSettled` that somebody has retried or discarded it. */
+  deadLetter(tenant: string, id: string, isSettled: boolean): void {
+    const letters = this.#deadLetters.get(tenant) ?? new OpenLetters()
+    this.#deadLetters.set(tenant, letters)
+    if (isSettled) letters.settle(id)
+    else letters.add(id)
   }
 
   /**
@@ -53,11 +58,16 @@ export class Stats {
       eventsPerSecond: round(accepted),
       alertsPerMinute: this.#perMinute(tenant, now),
       scores: this.#scores(own),
-      deadLetters: sum(tenant === undefined ? this.#deadLetters.values() : [this.#deadLetters.get(tenant) ?? 0]),
+      deadLetters: this.#openLetters(tenant),
       tenants: whole ? this.#tenants() : [tenant],
       stages: whole ? this.#stages(now) : [],
       groups: whole ? this.groups : [],
     }
+  }
+
+  #openLetters(tenant: string | undefined): number {
+    if (tenant !== undefined) return this.#deadLetters.get(tenant)?.count ?? 0
+    return sum(this.#deadLetters.values().map(({ count }) => count))
   }
 
   #perMinute(tenant: string | undefined, now: number): object[] {

@@ -1,5 +1,7 @@
 import { request } from 'node:http'
+import type { Catalogue } from '@weft/schema'
 import { publishMetrics } from '@weft/telemetry'
+import { HEADERS, header } from '@weft/transport'
 import { expect, test } from 'vitest'
 import { EventStream } from './event-stream.ts'
 import { serving, some, tokenFor } from './serving.ts'
@@ -17,6 +19,15 @@ interface Numbers {
   readonly eventsPerSecond: number
   readonly stages: { readonly stage: string; readonly in: number; readonly lag: number }[]
   readonly groups: { readonly group: string; readonly lag: number }[]
+}
+
+const letter = (catalogue: Catalogue, store_id: string, dead_letter_id: string, outcome?: string) => {
+  const from = { original_topic: 'events.raw.v1', original_partition: 0, original_position: '0', original_headers: [] }
+  const nothing = { event_id: null, original_key: null, original_value: null, original_schema: null }
+  const why = { error_code: 'SCHEMA', error_reason: 'no event', consumer: 'validate', attempts: 1 }
+  const value = { store_id, dead_letter_id, ...from, ...nothing, ...why, original_time: 0, failed_at: 0 }
+  const headers = outcome === undefined ? [] : [header(HEADERS.outcome, outcome)]
+  return catalogue.codec('events.dlq.v1').message(value, { time: 0, headers })
 }
 
 test('the page and what it needs are served with their types, a strict policy, and an empty answer when unchanged', async () => {
@@ -57,11 +68,13 @@ test('a token for development goes only to pages of this machine that ask by a l
 })
 
 test('the numbers count alerts by minute and severity, of all for admins and of its own for a tenant, from before the start on', async () => {
-  const { start, raise, transport } = await serving()
+  const { start, raise, transport, catalogue } = await serving()
   await raise(...some(3, { severity: 'critical' }), { store_id: 'birch' })
   await transport.append({ name: 'events.dlq.v1' }, [
-    { value: Buffer.from('1'), time: 0, headers: [['weft-tenant', Buffer.from('aurora')]] },
-    { value: Buffer.from('2'), time: 0, headers: [['weft-tenant', Buffer.from('birch')]] },
+    ...['a1', 'a2'].map(id => letter(catalogue, 'aurora', id)),
+    letter(catalogue, 'birch', 'b1'),
+    ...['retried', 'discarded'].map(outcome => letter(catalogue, 'aurora', 'a2', outcome)),
+    letter(catalogue, 'birch', 'gone', 'retried'),
   ])
   const { url } = await start({ ringMs: 0 })
   await raise({ severity: 'info' }, { severity: 'info', state: 'cleared' })

@@ -5,7 +5,7 @@ import { setInterval } from 'node:timers/promises'
 import { EXIT, Exit } from './exit.ts'
 
 /** All that Weft puts beside a store. */
-const OURS = new Set(['data.mdb', 'lock.mdb', 'sessions', 'dev', 'ingest-gw', 'alerts-api', 'pipeline'])
+const OURS = new Set(['data.mdb', 'lock.mdb', 'gate', 'sessions', 'dev', 'ingest-gw', 'alerts-api', 'pipeline'])
 
 /**
  * Deletes a store's folder: only one that holds a store and nothing that is not ours. A folder that is missing or

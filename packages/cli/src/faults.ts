@@ -20,8 +20,16 @@ const SECRETS: Record<string, string> = {
   apikey: 'give it in the environment or a file',
 }
 
+/** A URL with user and password. */
+const PASSWORD = /^[a-z][a-z0-9+]*:\/\/[^/@]*:[^/@]+@/
+
+const variableOf = (at: string) =>
+  `WEFT${at.replace(/[A-Z]/g, letter => `_${letter}`).replaceAll('/', '_')}`.toUpperCase()
+
 /** A secret in the file ends up in a repository: it is refused, and never shown. */
 export function secretsIn(value: unknown, at = ''): Wrong[] {
+  if (typeof value === 'string' && PASSWORD.test(value))
+    return [{ at, what: `a password must not be in the file: give the whole URL by the variable ${variableOf(at)}` }]
   if (value === null || typeof value !== 'object') return []
   return Object.entries(value).flatMap(([name, inner]) => {
     const remedy = Array.isArray(value) ? undefined : SECRETS[name.toLowerCase().replace(/[_-]/g, '')]

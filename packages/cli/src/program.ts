@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void
   schemas: async () => (await import('./commands/schemas.ts')).schemas,
   dlq: async () => (await import('./commands/dlq.ts')).dlq,
   replay: async () => (await import('./commands/replay.ts')).replay,
+  spool: async () => (await import('./commands/spool.ts')).spool,
   backup: async () => (await import('./commands/backup.ts')).backup,
   token: async () => (await import('./commands/token.ts')).token,
 }

@@ -27,7 +27,7 @@ export function readable(bytes: Uint8Array): string {
 /** The value by the schema it was written with; a topic outside the catalogue shows JSON or text, or base64. */
 export function decode(catalogue: Catalogue, message: Message & Partial<Pick<Received, 'topic'>>): unknown {
   if (message.value === null) return null
-  const subject = message.schema?.subject.replace(/-value$/, '')
+  const subject = message.schema?.subject.replace(/^registry:|-value$/g, '')
   const topic = [subject, message.topic?.name].find(name => name !== undefined && catalogue.topics.has(name))
   if (topic !== undefined) {
     const codec = catalogue.codec(topic as keyof Events)

@@ -6,8 +6,8 @@ import type { Catalogue } from '@weft/schema'
 import { type Health, logger } from '@weft/telemetry'
 import type { Transport } from '@weft/transport'
 import { type Config, type LoadOptions, loadConfig } from './config.ts'
-import { folderOf } from './connect.ts'
 import { liveRules } from './rules.ts'
+import { gatewayFolder, spoolOf } from './spool-settings.ts'
 
 /** What every service of a process shares. */
 export interface Ground {
@@ -75,7 +75,8 @@ export interface Ports {
 export async function gateway({ config, transport, catalogue, health, auth }: Ground, ports: Ports = config.gateway) {
   const { startGateway } = await import('@weft/ingest-gw')
   const { host, tls, plainHttpAnywhere, maxBodyBytes, maxInFlightBytes, rate, tenants, corsOrigins } = config.gateway
-  const { directory, duplicateWindowMs, publicOps } = config.gateway
+  const { duplicateWindowMs, publicOps, redis } = config.gateway
+  const spool = spoolOf(config)
   const certificate = tls && (await certificateOf(config, tls))
   const isLoopback = /^(localhost|127\.|::1$)/.test(host)
   return startGateway({
@@ -84,7 +85,7 @@ export async function gateway({ config, transport, catalogue, health, auth }: Gr
     auth,
     health,
     log: logger('ingest-gw'),
-    directory: directory === undefined ? besideLog(config, 'ingest-gw') : path.resolve(config.base, directory),
+    directory: gatewayFolder(config),
     http: isLoopback || plainHttpAnywhere ? { host, port: ports.httpPort ?? config.gateway.httpPort } : false,
     allowInsecureHttp: plainHttpAnywhere,
     publicOps,
@@ -97,6 +98,8 @@ export async function gateway({ config, transport, catalogue, health, auth }: Gr
       ...(tenants && { tenants }),
     },
     ...(duplicateWindowMs && { duplicateWindowMs }),
+    ...(spool && { spool }),
+    ...(redis && { redis: { url: redis } }),
   })
 }
 
@@ -123,9 +126,6 @@ export async function alertsApi(
     ...(devToken && { devToken }),
   })
 }
-
-const besideLog = (config: Config, name: string) =>
-  path.join(folderOf(config.log) ?? path.join(config.base, '.weft'), name)
 
 async function certificateOf({ base }: Config, { certFile, keyFile }: { certFile: string; keyFile: string }) {
   const [cert, key] = await Promise.all([certFile, keyFile].map(file => readFile(path.resolve(base, file))))

@@ -72,6 +72,26 @@ export const Shape = z.strictObject({
       rate: rate.optional(),
       /** Tenants with a rate of their own. */
       tenants: z.record(z.string(), rate).optional(),
+      /** Where events wait while the log does not take them. */
+      spool: z
+        .strictObject({
+          /** On unless the log is embedded, which lies on the same disk. */
+          enabled: z.boolean().optional(),
+          /** Of this gateway alone; if absent the first free of `spool-1`, `spool-2`… in its directory. */
+          directory: z.string().optional(),
+          /** Bytes on disk; beyond it events are refused with 503. */
+          maxBytes: z
+            .int()
+            .min(1 << 20)
+            .optional(),
+          /** Bytes that stay free on the disk. */
+          reserveBytes: z.int().min(0).optional(),
+          /** So long an append may take before its events are spooled. */
+          patienceMs: milliseconds.optional(),
+        })
+        .prefault({}),
+      /** Through which several gateways share event ids and Idempotency-Keys. */
+      redis: z.url({ protocol: /^rediss?$/, error: 'a URL such as redis://127.0.0.1:6379' }).optional(),
       /** Origins whose pages may send; any if absent. */
       corsOrigins: z.array(z.string()).optional(),
     })

@@ -4,7 +4,6 @@ import { parseTraceparent, traceparent, tracer } from '@weft/telemetry'
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { type Format, formatOf, isEncoded } from './body.ts'
 import type { InFlight, Lease, RateLimit } from './limits.ts'
-import { bytesInFlight } from './metrics.ts'
 import { Problem } from './problem.ts'
 
 /** What is known of a request before its body is read. */
@@ -20,6 +19,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set by `admission`; undefined on other routes. */
     call: Call | undefined
+    /** When its headers had come, by the clock of `performance`. */
+    arrivedAt: number
     /** W3C trace context of the request: the caller's, or made here. */
     traceparent: string
     span: Span | undefined
@@ -52,15 +53,15 @@ export function admission({ auth, rate, inFlight, maxBodyBytes }: AdmissionOptio
       throw new Problem('body_too_large', `the body has ${bytes} bytes; a request may have ${maxBodyBytes}`)
     rate.require(identity.tenant, 1)
     const lease = inFlight.take(identity.tenant, bytes || 0)
-    bytesInFlight.set(inFlight.bytes)
     const call = { identity, format, encoding, idempotencyKey, lease }
     request.call = call
     // Until the handler has it, the lease ends with the connection: a body may never arrive.
-    reply.raw.once('close', () => {
-      if (request.call === call) release(call, inFlight)
+    reply.raw.on('close', () => {
+      if (request.call === call) release(call)
     })
   }
   return (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
+    request.arrivedAt = performance.now()
     startSpan(request, reply)
     let credential: string | undefined
     let identity: Identity | undefined
@@ -82,10 +83,7 @@ export function admission({ auth, rate, inFlight, maxBodyBytes }: AdmissionOptio
   }
 }
 
-export function release({ lease }: Call, inFlight: InFlight): void {
-  lease.release()
-  bytesInFlight.set(inFlight.bytes)
-}
+export const release = ({ lease }: Call): void => lease.release()
 
 function startSpan(request: FastifyRequest, reply: FastifyReply): void {
   const { traceparent: value } = request.headers

@@ -83,16 +83,24 @@ export class Appender {
   #gather(): Waiting[] {
     const taken: Waiting[] = []
     let bytes = 0
-    while (this.#queues.size > 0) {
-      for (const [tenant, queue] of this.#queues) {
-        const first = queue[0] as Waiting
-        if (taken.length > 0 && bytes + first.bytes > this.#maxBytes) return taken
-        queue.shift()
-        bytes += first.bytes
-        taken.push(first)
-        // To the end of the line, so that the next append begins with another.
-        this.#queues.delete(tenant)
-        if (queue.length > 0) this.#queues.set(tenant, queue)
+    for (const [tenant, queue] of this.#queues) {
+      const alone = this.#queues.size === 1
+      let turns = 0
+      do {
+        const next = queue[turns] as Waiting
+        if (taken.length > 0 && bytes + next.bytes > this.#maxBytes) {
+          queue.splice(0, turns)
+          return taken
+        }
+        bytes += next.bytes
+        taken.push(next)
+        turns++
+      } while (alone && turns < queue.length)
+      // To the end of the line, where this loop comes by again, and so that the next append begins with another.
+      this.#queues.delete(tenant)
+      if (turns < queue.length) {
+        queue.splice(0, turns)
+        this.#queues.set(tenant, queue)
       }
     }
     return taken
@@ -101,7 +109,8 @@ export class Appender {
   async #send(taken: readonly Waiting[]): Promise<void> {
     this.#underWay = true
     const started = performance.now()
-    const messages = taken.length === 1 ? (taken[0] as Waiting).messages : taken.flatMap(({ messages }) => messages)
+    const messages: Message[] = []
+    for (const waiting of taken) for (const message of waiting.messages) messages.push(message)
     try {
       const positions = await this.#log.append(this.#topic, messages)
       this.#onAppended?.()

@@ -33,7 +33,7 @@ export interface EventContext {
   /** That the text had a `\u` escape: only then can a string hold NUL or half a surrogate pair. */
   readonly escapes: boolean
   /** For an event that brings none. */
-  readonly idOf?: () => string
+  readonly idOf?: (() => string) | undefined
 }
 
 const FIELDS: ReadonlySet<string> = new Set([
@@ -110,8 +110,10 @@ export function eventChecker({ pastMs = 86_400_000, futureMs = 300_000, maxDepth
           `${field} of ${type} must be ${article(expected)}, not ${kindOf(value)}`,
         )
     }
-    const fault = payloadProblem(payload, maxDepth, escapes)
-    if (fault) return fault
+    if (escapes || !isPlain(payload)) {
+      const fault = payloadProblem(payload, maxDepth, escapes)
+      if (fault) return fault
+    }
 
     const checked = {
       event_id: (id as string | undefined) ?? idOf(),
@@ -214,6 +216,16 @@ function skew(instant: number, now: number, pastMs: number, futureMs: number): P
   const allowed = (ahead ? futureMs : pastMs) / 1000
   const where = ahead ? 'ahead of' : 'behind'
   return problemAt('clock_skew', '/sent_at', `sent_at is ${by} s ${where} the clock here; up to ${allowed} s are taken`)
+}
+
+/** Whether it is what most payloads are, a level of texts, booleans and whole numbers: then nothing is wrong with it. */
+function isPlain(payload: object): boolean {
+  for (const key in payload) {
+    const value = (payload as Record<string, unknown>)[key]
+    if (key === '__proto__' || typeof value === 'object') return false
+    if (typeof value === 'number' && !Number.isSafeInteger(value)) return false
+  }
+  return true
 }
 
 /** Depth, keys, numbers and texts of what is free in its form. Without recursion. */

@@ -1,25 +1,25 @@
 import { hash } from 'node:crypto'
 import type { Catalogue } from '@weft/schema'
-import { bytes, HEADERS, type Header, header, type Message } from '@weft/transport'
+import type { Message } from '@weft/transport'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Call, release } from './admission.ts'
 import type { Appender } from './appender.ts'
 import { decompress, type ParsedBody, parseBody } from './body.ts'
 import type { CheckEvent, CheckedEvent } from './event.ts'
 import type { Answer, IdempotencyKeys } from './idempotency.ts'
-import type { InFlight, RateLimit } from './limits.ts'
+import type { RateLimit } from './limits.ts'
 import { countEvents } from './metrics.ts'
 import { Problem, type ProblemBody } from './problem.ts'
+import { factsOf, rawRecords } from './raw-record.ts'
 import type { Claim, SeenEvents } from './seen.ts'
 
 export interface EventsRoute {
   readonly catalogue: Catalogue
   readonly check: CheckEvent
   readonly seen: SeenEvents
-  readonly idempotency: IdempotencyKeys
+  readonly idempotency: Pick<IdempotencyKeys, 'begin' | 'end'>
   readonly appender: Appender
   readonly rate: RateLimit
-  readonly inFlight: InFlight
   readonly maxDecodedBytes: number
   readonly maxEventBytes: number
   readonly maxEvents: number
@@ -37,16 +37,15 @@ export interface EventResult {
   readonly error?: ProblemBody
 }
 
-const MAX_HEADER_TEXT = 1024
-
 /**
  * The handler of POST /v1/events. Nothing is answered before the log has the events durably, and no event of a request
  * is appended before all of them were looked at: what is wrong is told, what is right is stored.
  */
 export function eventsHandler(route: EventsRoute) {
-  const { idempotency, inFlight, maxDecodedBytes, maxEvents, rate } = route
+  const { idempotency, maxDecodedBytes, maxEvents, rate } = route
+  const work = worker(route)
 
-  return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const call = request.call as Call
     const { identity, encoding, format, idempotencyKey: key } = call
     // From here on the memory is held until the answer, also when the client goes away.
@@ -60,113 +59,129 @@ export function eventsHandler(route: EventsRoute) {
       const digest = key === undefined ? '' : hash('sha256', body)
       const parsed = parseBody(body, format, maxEvents)
       rate.take(identity.tenant, parsed.events.length)
-      if (key === undefined) return answer(reply, await work(route, request, call, parsed, ''))
+      if (key === undefined) return answer(reply, await work(request, call, parsed, ''))
 
       const before = await idempotency.begin(identity.tenant, key, digest)
       if (before) return answer(reply.header('idempotency-replayed', 'true'), before)
       let made: Answer | undefined
       try {
-        made = await work(route, request, call, parsed, digest)
+        made = await work(request, call, parsed, digest)
       } finally {
         await idempotency.end(identity.tenant, key, digest, made)
       }
-      return answer(reply, made)
+      answer(reply, made)
     } finally {
-      release(call, inFlight)
+      release(call)
     }
   }
 }
 
-function answer(reply: FastifyReply, { status, body }: Answer): FastifyReply {
-  return reply.code(status).header('content-type', 'application/json; charset=utf-8').send(body)
+function answer(reply: FastifyReply, { status, body }: Answer): void {
+  reply.code(status).header('content-type', 'application/json; charset=utf-8').send(body)
 }
 
-async function work(
-  route: EventsRoute,
-  request: FastifyRequest,
-  { identity, idempotencyKey }: Call,
-  { events, single, escapes }: ParsedBody,
-  digest: string,
-): Promise<Answer> {
-  const now = Date.now()
-  const results: (EventResult | undefined)[] = new Array(events.length)
-  const checked: CheckedEvent[] = []
-  const places: number[] = []
-  for (const [index, raw] of events.entries()) {
+/** The events of a request that may be stored, and of those that may not the results, by their places in the request. */
+interface Sorted {
+  readonly tenant: string
+  readonly results: (EventResult | undefined)[]
+  readonly checked: readonly CheckedEvent[]
+  readonly messages: readonly Message[]
+  readonly places: readonly number[]
+}
+
+function worker({ appender, catalogue, check, logFault, maxEventBytes, seen }: EventsRoute) {
+  const record = rawRecords(catalogue)
+
+  const sort = (
+    request: FastifyRequest,
+    call: Call,
+    { events, single, escapes }: ParsedBody,
+    digest: string,
+  ): Sorted => {
+    const { tenant } = call.identity
+    const { idempotencyKey: key } = call
+    const now = Date.now()
+    const facts = factsOf(request, now, key)
+    const results: (EventResult | undefined)[] = new Array(events.length)
+    const checked: CheckedEvent[] = []
+    const messages: Message[] = []
+    const places: number[] = []
+    let place = 0
     // The same request sent again, also after a crash, must give an event the same id.
-    const idOf = idempotencyKey === undefined ? undefined : () => idFrom(identity.tenant, idempotencyKey, digest, index)
-    const event =
-      raw instanceof Problem ? raw : route.check(raw, { tenant: identity.tenant, now, escapes, ...(idOf && { idOf }) })
-    if (event instanceof Problem) {
+    const idOf = key === undefined ? undefined : () => idFrom(tenant, key, digest, place)
+    const context = { tenant, now, escapes, idOf }
+    for (; place < events.length; place++) {
+      const raw = events[place]
+      let event = raw instanceof Problem ? raw : check(raw, context)
+      if (!(event instanceof Problem)) {
+        const message = record(event, facts)
+        const size = message.value.length
+        if (size <= maxEventBytes) {
+          checked.push(event)
+          messages.push(message)
+          places.push(place)
+          continue
+        }
+        event = new Problem('event_too_large', `the event takes ${size} bytes; one may take ${maxEventBytes}`)
+      }
       if (single) throw event
-      results[index] = rejected(event, raw)
-    } else {
-      checked.push(event)
-      places.push(index)
+      results[place] = rejected(event, raw)
     }
+    return { tenant, results, checked, messages, places }
   }
-  const messages = encode(route, request, checked, now, idempotencyKey)
-  for (let at = checked.length - 1; at >= 0; at--) {
-    const size = (messages[at] as Message).value?.length ?? 0
-    if (size <= route.maxEventBytes) continue
-    const event = checked[at] as CheckedEvent
-    const fault = new Problem('event_too_large', `the event takes ${size} bytes; one may take ${route.maxEventBytes}`)
-    if (single) throw fault
-    results[places[at] as number] = rejected(fault, event)
-    for (const list of [messages, checked, places]) list.splice(at, 1)
-  }
-  if (checked.length > 0)
-    await store(route, identity.tenant, checked, messages, (at, result) => {
-      results[places[at] as number] = result
-    })
-  countEvents(identity.tenant, results as EventResult[])
-  return single ? alone(results[0] as EventResult) : together(results as EventResult[])
-}
 
-async function store(
-  { seen, appender, logFault }: EventsRoute,
-  tenant: string,
-  checked: readonly CheckedEvent[],
-  messages: readonly Message[],
-  tell: (at: number, result: EventResult) => void,
-): Promise<void> {
-  const taken = seen.claim(
-    checked.map(event => event.store_id),
-    checked.map(event => event.event_id),
-  )
-  const claim: Claim = taken instanceof Promise ? await taken : taken
-  const fresh = claim.states.every(state => state === 'fresh')
-    ? messages
-    : messages.filter((_, at) => claim.states[at] === 'fresh')
-  let spooled = false
-  if (fresh.length > 0) {
-    let size = 0
-    for (const { value } of fresh) size += value?.length ?? 0
-    try {
-      const positions = await appender.append(tenant, fresh, size)
-      claim.stored(positions)
-      spooled = positions === undefined
-    } catch (error) {
-      claim.failed()
-      throw logFault(error)
+  const store = async ({ tenant, results, checked, messages, places }: Sorted): Promise<void> => {
+    const stores: string[] = []
+    const ids: string[] = []
+    for (const { store_id, event_id } of checked) {
+      stores.push(store_id)
+      ids.push(event_id)
+    }
+    const taken = seen.claim(stores, ids)
+    const claim: Claim = taken instanceof Promise ? await taken : taken
+    const { states } = claim
+    const isFresh = (_: unknown, at: number) => states[at] === 'fresh'
+    const fresh = states.every(isFresh) ? messages : messages.filter(isFresh)
+    let spooled = false
+    if (fresh.length > 0) {
+      let size = 0
+      for (const { value } of fresh) size += value?.length ?? 0
+      try {
+        const positions = await appender.append(tenant, fresh, size)
+        claim.stored(positions)
+        spooled = positions === undefined
+      } catch (error) {
+        claim.failed()
+        throw logFault(error)
+      }
+    }
+    const settled = states.includes('pending') ? await claim.settled() : states
+    for (let at = 0; at < checked.length; at++) {
+      const { event_id } = checked[at] as CheckedEvent
+      const state = settled[at]
+      let result: EventResult
+      if (state === 'fresh')
+        result = spooled ? { event_id, status: 'accepted', spooled } : { event_id, status: 'accepted' }
+      else if (state === 'failed') {
+        const fault = logFault(undefined)
+        if (checked.length === 1 || !(fault instanceof Problem)) throw fault
+        result = { event_id, status: 'rejected', error: fault.body }
+      } else if (state === 'repeat' && !sameAsFirst(checked, at)) {
+        const fault = new Problem('event_id_reused', 'the batch has this event_id twice with different contents', {
+          path: '/event_id',
+        })
+        result = { event_id, status: 'rejected', error: fault.body }
+      } else result = { event_id, status: 'duplicate' }
+      results[places[at] as number] = result
     }
   }
-  const states = claim.states.includes('pending') ? await claim.settled() : claim.states
-  for (const [at, event] of checked.entries()) {
-    const { event_id } = event
-    const state = states[at]
-    if (state === 'fresh')
-      tell(at, spooled ? { event_id, status: 'accepted', spooled } : { event_id, status: 'accepted' })
-    else if (state === 'failed') {
-      const fault = logFault(undefined)
-      if (checked.length === 1 || !(fault instanceof Problem)) throw fault
-      tell(at, { event_id, status: 'rejected', error: fault.body })
-    } else if (state === 'repeat' && !sameAsFirst(checked, at)) {
-      const fault = new Problem('event_id_reused', 'the batch has this event_id twice with different contents', {
-        path: '/event_id',
-      })
-      tell(at, { event_id, status: 'rejected', error: fault.body })
-    } else tell(at, { event_id, status: 'duplicate' })
+
+  return async (request: FastifyRequest, call: Call, parsed: ParsedBody, digest: string): Promise<Answer> => {
+    const sorted = sort(request, call, parsed, digest)
+    if (sorted.checked.length > 0) await store(sorted)
+    const results = sorted.results as EventResult[]
+    countEvents(sorted.tenant, results)
+    return parsed.single ? alone(results[0] as EventResult) : together(results)
   }
 }
 
@@ -174,47 +189,6 @@ function sameAsFirst(checked: readonly CheckedEvent[], at: number): boolean {
   const event = checked[at] as CheckedEvent
   const first = checked.find(({ event_id, store_id }) => event_id === event.event_id && store_id === event.store_id)
   return first !== undefined && JSON.stringify(first) === JSON.stringify(event)
-}
-
-function encode(
-  { catalogue }: EventsRoute,
-  request: FastifyRequest,
-  checked: readonly CheckedEvent[],
-  now: number,
-  idempotencyKey: string | undefined,
-): Message[] {
-  const codec = catalogue.codec('events.raw.v1')
-  const user_agent = request.headers['user-agent']?.slice(0, MAX_HEADER_TEXT) ?? null
-  const referrer = request.headers.referer?.slice(0, MAX_HEADER_TEXT) ?? null
-  const idempotency_key = idempotencyKey ?? null
-  const trace = header(HEADERS.trace, request.traceparent)
-  let tenant = ''
-  let headers: readonly Header[] = []
-  return checked.map(event => {
-    if (event.store_id !== tenant) {
-      tenant = event.store_id
-      headers = [header(HEADERS.tenant, tenant), trace]
-    }
-    return {
-      key: bytes(event.key),
-      value: codec.encode({
-        event_id: event.event_id,
-        store_id: event.store_id,
-        user_id: event.user_id,
-        session_id: event.session_id,
-        type: event.type,
-        payload: event.payload,
-        sent_at: event.sent_at,
-        received_at: now,
-        idempotency_key,
-        user_agent,
-        referrer,
-      }),
-      time: event.sent_at,
-      headers,
-      schema: codec.schema,
-    }
-  })
 }
 
 function rejected(problem: Problem, raw: unknown): EventResult {

@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
 import type { FastifyCorsOptions } from '@fastify/cors'
 import type { Auth } from '@weft/auth'
 import type { Catalogue } from '@weft/schema'
@@ -17,7 +18,9 @@ import { IdempotencyKeys } from './idempotency.ts'
 import { InFlight, type Rate, RateLimit } from './limits.ts'
 import { buildListener } from './listener.ts'
 import { openLogIndex } from './log-index.ts'
+import { observeInFlight } from './metrics.ts'
 import { openApi } from './openapi.ts'
+import type { SharedSettings } from './shared/connection.ts'
 import { openSpooledLog, type SpoolSettings } from './spool/open.ts'
 
 export interface Address {
@@ -60,6 +63,8 @@ export interface GatewayOptions {
   }
   /** Where events wait while the log does not take them. Default: nowhere, they are refused. */
   readonly spool?: SpoolSettings
+  /** Through which several gateways share event ids and Idempotency-Keys. Default: each knows its own, and the log. */
+  readonly redis?: SharedSettings
   readonly checks?: EventChecks
   /** How long an event id, or an Idempotency-Key, is known as used. Default 24 h. */
   readonly duplicateWindowMs?: number
@@ -94,6 +99,7 @@ export async function startGateway({
   cors = {},
   limits = {},
   spool,
+  redis,
   checks = {},
   duplicateWindowMs = 86_400_000,
   signal,
@@ -113,6 +119,9 @@ export async function startGateway({
     throw new Error(`plain HTTP on ${http.host} would send write keys unencrypted: use HTTPS, or allowInsecureHttp`)
   if (!http && !https) throw new Error('the gateway has nothing to listen on: give it http or https')
 
+  // While its young generation is still small, V8 sees most of what a request makes outlive a scavenge, since requests wait
+  // for the log, and then makes such objects old ones for good, each of which keeps its request until a full collection.
+  setFlagsFromString('--no-allocation-site-pretenuring')
   await using started = new AsyncDisposableStack()
   await mkdir(directory, { recursive: true })
   const topic = { name: 'events.raw.v1' }
@@ -128,6 +137,9 @@ export async function startGateway({
     }),
   )
   const idempotency = started.use(new IdempotencyKeys(index.environment, duplicateWindowMs))
+  const windowMs = duplicateWindowMs
+  const own = { ids: index, keys: idempotency, cluster: transport.cluster, windowMs, ...(log && { log }) }
+  const several = redis && started.use(await (await import('./shared/open.ts')).openShared({ ...redis, ...own }))
   const faults = logFaults(log)
   let closing = false
   const forget = health?.add('ingest-gw', () => {
@@ -136,21 +148,27 @@ export async function startGateway({
     if (spooling) return spooling
     if (faults.failing) return { ok: false, detail: 'the log does not take events' }
     if (spooled && index.logFault) return { ok: true, detail: 'the log cannot be read; events would be spooled' }
-    return index.probe()
+    const check = index.probe()
+    if (!redis || several?.isUp || !check.ok) return check
+    return { ok: true, detail: `Redis does not answer: ids of other gateways are known from the log; ${check.detail}` }
   })
   started.defer(() => forget?.())
-  const spooled = spool && started.use(await openSpooledLog({ ...spool, transport, topic, index, ...(log && { log }) }))
+  const spooled =
+    spool &&
+    started.use(await openSpooledLog({ ...spool, transport, topic, index, onReplayed: faults.ok, ...(log && { log }) }))
   const appender = new Appender({ log: spooled ?? transport, topic, onAppended: faults.ok })
   started.defer(() => Promise.race([appender.idle(), delay(CLOSE_MS, undefined, { ref: false })]))
+  const inFlight = new InFlight(maxInFlightBytes, maxTenantInFlightBytes, () => appender.drain.bytesPerSecond)
+  started.use(observeInFlight(inFlight))
   const shared = {
     auth,
     catalogue,
     check: eventChecker(checks),
-    seen: index,
-    idempotency,
+    seen: several?.ids ?? index,
+    idempotency: several?.keys ?? idempotency,
     appender,
     rate: new RateLimit(rate, tenants),
-    inFlight: new InFlight(maxInFlightBytes, maxTenantInFlightBytes, () => appender.drain.bytesPerSecond),
+    inFlight,
     maxBodyBytes,
     maxDecodedBytes,
     maxEvents,
@@ -212,7 +230,7 @@ const CORS: FastifyCorsOptions = {
     'tracestate',
     'x-write-key',
   ],
-  exposedHeaders: ['idempotency-replayed', 'retry-after', 'traceparent'],
+  exposedHeaders: 'idempotency-replayed, retry-after, traceparent',
   maxAge: 7200,
 }
 

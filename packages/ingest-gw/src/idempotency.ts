@@ -12,6 +12,14 @@ export interface Answer {
   readonly body: string
 }
 
+export const reused = (): Problem =>
+  new Problem('idempotency_key_reused', 'this Idempotency-Key was used with another body: take a new one')
+
+export const inFlight = (): Problem =>
+  new Problem('idempotency_key_in_flight', 'a request with this Idempotency-Key is still being worked on', {
+    retryAfter: 1,
+  })
+
 interface Entry {
   /** Hash of the request's body. */
   readonly hash: string
@@ -43,21 +51,12 @@ export class IdempotencyKeys implements Disposable {
    * another body, idempotency_key_in_flight while the first request is not answered.
    */
   async begin(tenant: string, key: string, hash: string): Promise<Answer | undefined> {
+    const known = this.look(tenant, key, hash)
+    if (known) return known
     const name = `${tenant}/${key}`
-    const now = Date.now()
-    const entry = this.#entries.get(name)
-    if (entry && entry.at >= now - this.#windowMs) {
-      if (entry.hash !== hash)
-        throw new Problem('idempotency_key_reused', 'this Idempotency-Key was used with another body: take a new one')
-      if (entry.answer) return entry.answer
-    }
-    if (this.#inFlight.has(name))
-      throw new Problem('idempotency_key_in_flight', 'a request with this Idempotency-Key is still being worked on', {
-        retryAfter: 1,
-      })
     this.#inFlight.add(name)
     try {
-      await written(this.#entries.put(name, { hash, at: now }))
+      await written(this.#entries.put(name, { hash, at: Date.now() }))
       return undefined
     } catch (cause) {
       this.#inFlight.delete(name)
@@ -66,6 +65,18 @@ export class IdempotencyKeys implements Disposable {
         cause,
       })
     }
+  }
+
+  /** The same without taking the key. */
+  look(tenant: string, key: string, hash: string): Answer | undefined {
+    const name = `${tenant}/${key}`
+    const entry = this.#entries.get(name)
+    if (entry && entry.at >= Date.now() - this.#windowMs) {
+      if (entry.hash !== hash) throw reused()
+      if (entry.answer) return entry.answer
+    }
+    if (this.#inFlight.has(name)) throw inFlight()
+    return undefined
   }
 
   /** Without an answer the next request with this key and body is worked on anew. */

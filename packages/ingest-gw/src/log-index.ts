@@ -14,9 +14,10 @@ import {
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { Flight } from './flight.ts'
 import { ANSWERS } from './idempotency.ts'
+import { LogClaim, type Outcomes } from './log-claim.ts'
 import { LogTail } from './log-tail.ts'
 import { OwnPlaces } from './own-places.ts'
-import type { Claim, ClaimState, SeenEvents } from './seen.ts'
+import type { Claim, SeenEvents } from './seen.ts'
 import { sweep } from './sweep.ts'
 import { written } from './written.ts'
 
@@ -62,7 +63,7 @@ export async function openLogIndex(options: LogIndexOptions): Promise<LogIndex> 
   return index
 }
 
-export class LogIndex implements SeenEvents {
+export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
   readonly environment: RootDatabase
   readonly #transport: Transport
   readonly #windowMs: number
@@ -128,40 +129,37 @@ export class LogIndex implements SeenEvents {
   claim(tenants: readonly string[], ids: readonly string[]): Claim {
     const expired = Date.now() - this.#windowMs
     const flight = new Flight()
-    const fresh: string[] = []
-    const waiting: [index: number, flight: Flight][] = []
-    const states: ClaimState[] = ids.map((id, index) => {
-      const key = idOf(tenants[index] as string, id)
+    const claim = new LogClaim(this, flight)
+    for (let i = 0; i < ids.length; i++) {
+      const key = idOf(tenants[i] as string, ids[i] as string)
       const recent = this.#recent.get(key)
-      if (recent === flight) return 'repeat'
-      if (recent instanceof Flight && recent.storedAt === undefined) {
-        waiting.push([index, recent])
-        return 'pending'
+      if (recent === flight) claim.states.push('repeat')
+      else if (recent instanceof Flight && recent.storedAt === undefined) claim.await(recent)
+      else {
+        const at = recent instanceof Flight ? recent.storedAt : (recent ?? this.#seen.get(key))
+        if (at !== undefined && at > expired) claim.states.push('seen')
+        else {
+          this.#recent.set(key, flight)
+          claim.states.push('fresh')
+          claim.fresh.push(key)
+        }
       }
-      const at = recent instanceof Flight ? recent.storedAt : (recent ?? this.#seen.get(key))
-      if (at !== undefined && at > expired) return 'seen'
-      this.#recent.set(key, flight)
-      fresh.push(key)
-      return 'fresh'
-    })
-    return {
-      states,
-      settled: async () => {
-        for (const [index, other] of waiting) states[index] = (await other.settled()) ? 'seen' : 'failed'
-        return states
-      },
-      stored: positions => {
-        const now = Date.now()
-        flight.settle(now)
-        if (positions) for (const [index, key] of fresh.entries()) this.#stored(key, positions[index] as Position)
-        // When they will be read back is not known, and memory is not to hold them until then.
-        else for (const key of fresh) this.#buffer.push([key, now])
-      },
-      failed: () => {
-        for (const key of fresh) this.#recent.delete(key)
-        flight.settle(0)
-      },
     }
+    return claim
+  }
+
+  /** In the log at these positions, or, without, to get there. */
+  stored(fresh: readonly string[], positions: readonly Position[] | undefined): void {
+    if (positions) for (let i = 0; i < fresh.length; i++) this.#stored(fresh[i] as string, positions[i] as Position)
+    else {
+      // When they will be read back is not known, and memory is not to hold them until then.
+      const now = Date.now()
+      for (const key of fresh) this.#buffer.push([key, now])
+    }
+  }
+
+  failed(fresh: readonly string[]): void {
+    for (const key of fresh) this.#recent.delete(key)
   }
 
   #stored(key: string, position: Position): void {

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as immediate } from 'node:timers/promises'
 import {
   type From,
   type Message,
@@ -89,6 +89,9 @@ export class LogTail implements AsyncDisposable {
     while (!signal.aborted) {
       try {
         for await (const batch of transport.read(topic, { from, signal, maxBytes: 1 << 20 })) {
+          // An append of this process may be readable before its own answer was looked at, which tells more cheaply what
+          // it was.
+          await immediate()
           const taken = take(batch)
           for (const { position } of batch) this.#read[position.partition] = position
           await taken

@@ -21,11 +21,22 @@ export const requestSeconds = new Histogram({
   buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
   registers,
 })
-export const bytesInFlight = new Gauge({
+const inFlight = new Set<{ readonly bytes: number }>()
+new Gauge({
   name: 'weft_ingest_bytes_in_flight',
   help: 'Bytes of bodies held in memory.',
   registers,
+  collect() {
+    let bytes = 0
+    for (const each of inFlight) bytes += each.bytes
+    this.set(bytes)
+  },
 })
+/** Its bytes are told, as long as it is not disposed of, when somebody asks: they change too often to be set each time. */
+export function observeInFlight(of: { readonly bytes: number }): Disposable {
+  inFlight.add(of)
+  return { [Symbol.dispose]: () => void inFlight.delete(of) }
+}
 export const appendSeconds = new Histogram({
   name: 'weft_ingest_append_seconds',
   help: 'Duration of an append to the log.',
@@ -47,18 +58,21 @@ export function countEvents(
   tenant: string,
   results: readonly { readonly status: Outcome; readonly error?: { readonly code: string } }[],
 ): void {
-  const counts = { accepted: 0, duplicate: 0, rejected: 0 }
-  for (const { status, error } of results) {
-    counts[status]++
-    if (error) problems.inc({ code: error.code })
-  }
   let children = outcomes.get(tenant)
   if (!children) {
     const of = (outcome: Outcome) => events.labels(tenant, outcome)
     children = { accepted: of('accepted'), duplicate: of('duplicate'), rejected: of('rejected') }
     outcomes.set(tenant, children)
   }
-  if (counts.accepted > 0) children.accepted.inc(counts.accepted)
-  if (counts.duplicate > 0) children.duplicate.inc(counts.duplicate)
-  if (counts.rejected > 0) children.rejected.inc(counts.rejected)
+  let accepted = 0
+  let duplicate = 0
+  for (const { status, error } of results) {
+    if (status === 'accepted') accepted++
+    else if (status === 'duplicate') duplicate++
+    if (error) problems.inc({ code: error.code })
+  }
+  if (accepted > 0) children.accepted.inc(accepted)
+  if (duplicate > 0) children.duplicate.inc(duplicate)
+  const rejected = results.length - accepted - duplicate
+  if (rejected > 0) children.rejected.inc(rejected)
 }

@@ -7,8 +7,9 @@ import type { Position } from '@weft/transport'
  *
  * Several gateways on one log each have their own: what another one appended is known here as soon as it was read
  * from the log, some milliseconds later. Within that gap both store a repeat, and the validate stage drops the second.
+ * Through Redis (`shared/`) they know at once.
  */
-export interface SeenEvents extends AsyncDisposable {
+export interface SeenEvents {
   /** `tenants[i]` and `ids[i]` name event i. */
   claim(tenants: readonly string[], ids: readonly string[]): Claim | Promise<Claim>
 }

@@ -1,5 +1,6 @@
 import type { Catalogue, DeadLetter } from '@weft/schema'
 import {
+  HEADERS,
   type Header,
   header,
   headerOf,
@@ -10,8 +11,6 @@ import {
 } from '@weft/transport'
 
 const TOPIC = { name: 'events.dlq.v1' }
-/** On a dead letter's second record: what became of it. */
-const OUTCOME_HEADER = 'weft-dlq'
 /** On what was put back: the dead letter that it was. */
 export const RETRY_HEADER = 'weft-retry-of'
 
@@ -56,7 +55,7 @@ export async function listDeadLetters(
     if (tenant !== undefined && letter.store_id !== tenant) continue
     if (topic !== undefined && letter.original_topic !== topic) continue
     if (code !== undefined && letter.error_code !== code) continue
-    const outcome = headerOf(message, OUTCOME_HEADER) as LetterState | undefined
+    const outcome = headerOf(message, HEADERS.outcome) as LetterState | undefined
     const before = filed.get(id)
     // The first outcome counts: a letter that was put back can't be discarded any more.
     if (!before || before.state === 'open')
@@ -134,7 +133,7 @@ async function mark(
   letter: DeadLetter,
   outcome: LetterState,
 ): Promise<void> {
-  const headers = [header('weft-tenant', letter.store_id), header(OUTCOME_HEADER, outcome)]
+  const headers = [header(HEADERS.tenant, letter.store_id), header(HEADERS.outcome, outcome)]
   await transport.append(TOPIC, [catalogue.codec('events.dlq.v1').message(letter, { time: Date.now(), headers })])
 }
 

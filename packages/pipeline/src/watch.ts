@@ -9,7 +9,8 @@ export interface Watch {
   trace: string | undefined
   /** Event types seen, for `unless`. */
   types: string[]
-  raised: Record<string, true>
+  /** By which event. */
+  raised: Record<string, string>
   /** Event times that still count, in order. */
   times: Record<string, number[]>
   /** Since when an event is expected, and after which one. */
@@ -35,6 +36,8 @@ export interface Finding {
   readonly time: number
   readonly message: string
   readonly event: string | null
+  /** Of what time alone ends: the event that had raised it. */
+  readonly raisedBy?: string
   readonly score?: number
   readonly threshold?: number
   readonly window?: { readonly start: number; readonly end: number }
@@ -62,7 +65,7 @@ function onScore(watch: Watch, { id, type, time, score }: Observed, rule: Thresh
   }
   if (score < rule.raise || (rule.on && !rule.on.includes(type))) return []
   if (rule.unless?.some(other => watch.types.includes(other))) return []
-  watch.raised[rule.name] = true
+  watch.raised[rule.name] = id
   return [
     {
       ...found,
@@ -80,7 +83,7 @@ function onCount(watch: Watch, { id, type, time, score }: Observed, rule: CountR
   watch.times[rule.name] = times
   const [first, last] = [times[0] as number, times.at(-1) as number]
   if (watch.raised[rule.name] || times.length < rule.count || last - first >= rule.withinMs) return []
-  watch.raised[rule.name] = true
+  watch.raised[rule.name] = id
   const message = `${rule.count} of ${rule.events.join(', ')} within ${rule.withinMs / 1000} s`
   const window = { start: first, end: last + 1 }
   return [{ rule, state: 'raised', time, event: id, score, threshold: rule.count, message, window }]
@@ -113,9 +116,10 @@ export function elapse(watch: Watch, time: number, rules: readonly Rule[]): Find
     }
     const ends = rule.kind === 'count' && endOf(watch, rule)
     if (!ends || ends > time) return []
+    const raisedBy = watch.raised[rule.name] as string
     delete watch.raised[rule.name]
     const message = `fewer than ${rule.count} of ${rule.events.join(', ')} within ${rule.withinMs / 1000} s`
-    return [{ rule, state: 'cleared', time: ends, event: null, threshold: rule.count, message }]
+    return [{ rule, state: 'cleared', time: ends, event: null, raisedBy, threshold: rule.count, message }]
   })
 }
 

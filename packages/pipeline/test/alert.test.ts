@@ -75,6 +75,16 @@ test('a count does not care in which order its events arrive', async () => {
   expect(told(stage)).toEqual(['busy raised'])
 })
 
+test('a count that a late event raises again has alerts of its own', async () => {
+  const stage = alerting({ name: 'busy', kind: 'count', events: 'page_view', count: 3, within: '10s' })
+  await stage.feed(scored(0), scored(0), scored(0))
+  await stage.tick(START + 10_000 + GRACE)
+  await stage.feed(scored(0, 0, { received_at: START + 12_000 }))
+  await stage.tick(START + 30_000)
+  expect(told(stage)).toEqual(['busy raised', 'busy cleared', 'busy raised', 'busy cleared'])
+  expect(new Set(stage.written('alerts.v1').map(({ alert_id }) => alert_id)).size).toBe(4)
+})
+
 const cart = { name: 'cart', kind: 'silence', after: 'add_to_cart', expect: 'purchase', within: '5m' }
 
 test('silence after an event raises when its time and the grace period are over, by a tick alone', async () => {

@@ -13,6 +13,7 @@ export function crossFaults(
   const entries = Object.entries(file.topics)
   const faults = [
     ...entries.flatMap(([name, entry]) => retentionFaults(entry, pointer('topics', name))),
+    ...entries.flatMap(([name, entry]) => copiesFaults(entry, pointer('topics', name))),
     ...entries.flatMap(([name, { key }]) => keyFaults(key, schemas.get(name), pointer('topics', name, 'key'))),
     ...nameFaults(schemas),
     ...groupFaults(file),
@@ -32,6 +33,12 @@ function retentionFaults({ cleanup, retention, retentionBytes }: Partial<TopicEn
   if (cleanup === undefined || retention !== undefined) return []
   const expected = 'a duration such as 7d, since cleanup is delete'
   return [{ path: `${at}/retention`, problem: 'is missing', expected }]
+}
+
+function copiesFaults({ replicas, minInSync }: Partial<TopicEntry>, at: string): Fault[] {
+  if (replicas === undefined || minInSync === undefined || minInSync <= replicas) return []
+  const problem = `is ${minInSync}, while there are ${replicas} replicas`
+  return [{ path: `${at}/minInSync`, problem, expected: 'at most as many as replicas' }]
 }
 
 function keyFaults(key: string | undefined, avro: AvroRecord | undefined, path: string): Fault[] {

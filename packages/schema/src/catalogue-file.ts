@@ -22,6 +22,8 @@ export interface TopicEntry {
   readonly retention?: string
   readonly retentionBytes?: string
   readonly cleanup: 'delete' | 'compact'
+  readonly replicas?: number
+  readonly minInSync?: number
   readonly compatibility: Compatibility
   readonly owner: string
   readonly producers: readonly string[]
@@ -51,6 +53,8 @@ const topic: SchemaObject = {
     retention: { type: 'string', pattern: '^[1-9]\\d*(ms|s|m|h|d)$', says: 'a duration such as 7d, 12h or 30m' },
     retentionBytes: { type: 'string', pattern: '^[1-9]\\d*(B|KiB|MiB|GiB)$', says: 'a size such as 512MiB' },
     cleanup: { type: 'string', enum: ['delete', 'compact'] },
+    replicas: { type: 'integer', minimum: 1, maximum: 100, says: 'a whole number of copies, such as 3' },
+    minInSync: { type: 'integer', minimum: 1, maximum: 100, says: 'a whole number of copies, such as 2' },
     compatibility: { type: 'string', enum: [...COMPATIBILITIES] },
     owner: text('the name of a domain'),
     producers: names('a list of services, such as [ingest-gw]'),

@@ -27,6 +27,9 @@ export interface TopicDefinition {
   /** Of each partition. */
   readonly retentionBytes?: number
   readonly cleanup: 'delete' | 'compact'
+  /** Copies of each partition, and how many of them have to hold what is durable; the cluster's own defaults if absent. */
+  readonly replicas?: number
+  readonly minInSync?: number
   readonly compatibility: Compatibility
   readonly owner: string
   /** Services that may produce and consume, as service or service.stage. */
@@ -146,12 +149,14 @@ function assemble(dir: string, topics: ReadonlyMap<string, TopicDefinition>, reg
     registry,
     known,
     specs: () =>
-      [...topics.values()].map(({ name, partitions, retentionMs, retentionBytes, cleanup }) => ({
+      [...topics.values()].map(({ name, partitions, retentionMs, retentionBytes, cleanup, replicas, minInSync }) => ({
         topic: { name },
         partitions,
         retentionMs,
         retentionBytes,
         cleanup,
+        ...(replicas !== undefined && { replicas }),
+        ...(minInSync !== undefined && { minInSync }),
       })),
     codec: name => {
       if (!codecs.has(name)) codecs.set(name, build(name))

@@ -84,7 +84,8 @@ class Ids implements RegistrySchemas {
       }
       const known = this.#schemas.get(topic) ?? new Map<number, SchemaRef>()
       this.#schemas.set(topic, known.set(id, schema))
-      if (this.idOf(schema) === undefined) this.#noteId(schema, id)
+      // Others may have registered the same elsewhere: what the catalogue writes has the id of its own subject.
+      if (!this.#catalogue?.known.owns(schema.subject)) this.#noteId(schema, id)
       return schema
     })
   }

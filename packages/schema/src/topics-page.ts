@@ -13,7 +13,8 @@ export function generateTopicsPage({ topics }: Catalogue): string {
       'holds a new version of the schema to.',
     'To change a schema: edit its .avsc file, run the command above, then `weft schemas check`, which names what would break\n' +
       'whom. `weft schemas release` writes it down as the next version, with an id that stays; records of all released\n' +
-      'versions are read as of the current schema from then on.',
+      'versions are read as of the current schema from then on. `weft schemas push` registers what was released with a schema\n' +
+      'registry, for logs on Kafka ([kafka.md](kafka.md)); `weft topics diff` shows in what a log is not as the catalogue says.',
     table(
       ['Topic', 'Purpose', 'Key', 'Partitions', 'Kept', 'Compatibility', 'Owner', 'Producers', 'Consumers'],
       all.map(topic => [

@@ -1,17 +1,21 @@
 import fc from 'fast-check'
 import type { AvroField, AvroSchema } from '../src/index.ts'
 
-/** Any value of an Avro schema. */
-export function anyOf(schema: AvroSchema): fc.Arbitrary<unknown> {
+/** Any value of an Avro schema; where others read them, instants that they have. */
+export function anyOf(
+  schema: AvroSchema,
+  how: { readonly instants?: fc.Arbitrary<number> } = {},
+): fc.Arbitrary<unknown> {
   if (typeof schema === 'string') return primitive(schema)
-  if (Array.isArray(schema)) return fc.oneof(...schema.map(anyOf))
+  if (Array.isArray(schema)) return fc.oneof(...schema.map(branch => anyOf(branch, how)))
   const node = schema as Exclude<AvroSchema, string | readonly AvroSchema[]>
+  if (how.instants && node.logicalType === 'timestamp-millis') return how.instants
   if (node.symbols) return fc.constantFrom(...node.symbols)
-  if (node.items) return fc.array(anyOf(node.items), { maxLength: 4 })
-  if (node.values) return fc.dictionary(text, anyOf(node.values), { maxKeys: 5 })
+  if (node.items) return fc.array(anyOf(node.items, how), { maxLength: 4 })
+  if (node.values) return fc.dictionary(text, anyOf(node.values, how), { maxKeys: 5 })
   if (node.size !== undefined) return fc.uint8Array({ minLength: node.size, maxLength: node.size })
   if (node.fields)
-    return fc.record(Object.fromEntries(node.fields.map((field: AvroField) => [field.name, anyOf(field.type)])))
+    return fc.record(Object.fromEntries(node.fields.map((field: AvroField) => [field.name, anyOf(field.type, how)])))
   return primitive(node.type)
 }
 

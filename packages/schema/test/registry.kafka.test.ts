@@ -194,6 +194,17 @@ function cases(url: string, registryUrl: string) {
     expect((await reading).map(each => here.codec.decode(each).id)).toEqual(['known'])
   })
 
+  test('a registry that lets nobody in ends readers and members with what it said', async () => {
+    await using door = await doorTo(registryUrl)
+    await using here = await scene(url, registryUrl, { via: door.url })
+    await here.log.append(here.topic, [here.message('a')])
+    door.authorization = 'Bearer a-token'
+    const late = await here.open(registrySchemas({ url: door.url, catalogue: here.catalogue }))
+    await expect(take(late, here.topic, 1)).rejects.toMatchObject({ code: 'DENIED' })
+    const running = await late.subscribe(here.topic, { group: `g-${crypto.randomUUID()}` }, () => {})
+    await expect(running.done).rejects.toMatchObject({ code: 'DENIED' })
+  })
+
   test('a transaction frames what it writes, and waits for a registry that is away instead of burying its input', async () => {
     await using door = await doorTo(registryUrl)
     await using here = await scene(url, registryUrl, { via: door.url, patienceMs: 200 })

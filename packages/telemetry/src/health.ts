@@ -86,7 +86,13 @@ export function stalled(running: Running, afterMs = 30_000, now: () => number = 
     const lag = await running.lag()
     const stuck = lag.filter(each => each.messages > 0 && each.ms >= afterMs && now() - each.movedAt >= afterMs)
     const behind = lag.reduce((sum, each) => sum + each.messages, 0)
-    if (!stuck.length) return { ok: true, detail: `${behind} behind` }
+    const restoring = lag.flatMap(each => (each.restoring ? [{ ...each, ...each.restoring }] : []))
+    const restored = restoring.map(
+      ({ topic, partition, done, of, since }) =>
+        `${topic.name}/${partition} ${done} of ${of} in ${Math.round((now() - since) / 1000)} s`,
+    )
+    if (!stuck.length)
+      return { ok: true, detail: `${behind} behind${restored.length ? `, restoring ${restored.join(', ')}` : ''}` }
     const where = stuck.map(each => `${each.topic.name}/${each.partition} (${each.messages} waiting)`).join(', ')
     return { ok: false, fatal: true, detail: `no progress for ${Math.round(afterMs / 1000)} s with lag: ${where}` }
   }

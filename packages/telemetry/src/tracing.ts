@@ -23,6 +23,8 @@ export function parseTraceparent(value: string | undefined): SpanContext | undef
 }
 
 const IDS = 24
+const NO_TRACE = '0'.repeat(32)
+const NO_SPAN = '0'.repeat(16)
 /** Random bytes for 128 traces at a time: asking for each costs several microseconds. */
 const pool = Buffer.alloc(IDS * 128)
 let used = pool.length
@@ -34,11 +36,11 @@ export function traceparent(span?: SpanContext): string {
     randomFillSync(pool)
     used = 0
   }
-  const ids = pool.toString('hex', used, used + IDS)
+  const traceId = pool.toString('hex', used, used + 16)
+  const spanId = pool.toString('hex', used + 16, used + IDS)
   used += IDS
   // Zeros alone are no id: once in 2^64 another one has to be drawn.
-  const made = `00-${ids.slice(0, 32)}-${ids.slice(32)}-01`
-  return parseTraceparent(made) ? made : traceparent()
+  return traceId === NO_TRACE || spanId === NO_SPAN ? traceparent() : `00-${traceId}-${spanId}-01`
 }
 
 /** The context of the trace a message belongs to; the root context if it carries none. */

@@ -35,4 +35,6 @@ export const HEADERS = {
   attempts: 'weft-attempts',
   failedAt: 'weft-failed-at',
   group: 'weft-group',
+  /** Of a dead letter's second record: what became of it, `retried` or `discarded`. */
+  outcome: 'weft-dlq',
 } as const

@@ -93,7 +93,8 @@ async function attempt(
       await transaction.commit()
       return undefined
     } catch (error) {
-      // A commit that fails is the store's trouble and never a message's.
+      // What the log refuses for its size is its input's fault; any other commit that fails is the store's trouble.
+      if (error instanceof WeftError && error.code === 'TOO_LARGE') return { error, attempts }
       if (!(error instanceof WeftError && error.retryable)) throw error
       await pause(backoff(++outages, { maxMs: OUTAGE_MS }), signal)
     }

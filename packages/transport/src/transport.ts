@@ -3,7 +3,7 @@
  * the conformance suite. (Message, not Record: TypeScript already has a Record.)
  */
 
-/** A topic of one tenant. Kafka: `name`, the tenant in a header and in ACLs; Pulsar: persistent://tenant/namespace/name. */
+/** A topic of one tenant. Kafka: `name`, or `_tenant.tenant.namespace.name`; Pulsar: persistent://tenant/namespace/name. */
 export interface Topic {
   readonly name: string
   readonly tenant?: string
@@ -183,6 +183,15 @@ export interface Lag {
   readonly ms: number
   /** Milliseconds since the epoch at which the member last settled something here, or was handed the partition. */
   readonly movedAt: number
+  /** While the state of the partition is still being read: nothing of it is processed before. */
+  readonly restoring?: Restoring
+}
+
+/** Entries of a changelog, read of how many, and since when in milliseconds since the epoch. */
+export interface Restoring {
+  readonly done: number
+  readonly of: number
+  readonly since: number
 }
 
 export interface Guarantees {
@@ -200,12 +209,36 @@ export interface Guarantees {
 export interface Admin {
   /** Creates what is missing; returns what differs and was left alone, a sentence each. */
   ensure(topics: readonly TopicSpec[]): Promise<readonly string[]>
+  /**
+   * Changes topics to what is asked for. INVALID, with the way out, if one of them has to stay as it is (see
+   * topicDifferences), and then none is changed.
+   */
+  alter(topics: readonly TopicSpec[]): Promise<void>
   topics(): Promise<readonly TopicSpec[]>
   /** Reading after `first` gives all there is, after `end` only what is yet to come. One each per partition, in order. */
   describe(topic: Topic): Promise<{ partitions: number; first: readonly Position[]; end: readonly Position[] }>
   /** Where a reader from there starts, one place per partition, in order: reading after these gives the same. */
   positions(topic: Topic, from: From): Promise<readonly Position[]>
   groups(): Promise<readonly GroupLag[]>
+  /**
+   * Puts a group where a reader from there starts. INVALID, naming its members, while it has some; NOT_FOUND if it never
+   * had a position in the topic. What state it keeps stays as it is.
+   */
+  reset(group: string, topic: Topic, to: From, options?: ResetOptions): Promise<Reset>
+}
+
+export interface ResetOptions {
+  /** Others stay where they are. Default: all. */
+  readonly partitions?: readonly number[]
+  /** Only tells what would be done. */
+  readonly dryRun?: boolean
+}
+
+export interface Reset {
+  /** Of each partition the place that the group goes on after. `was` is undefined where it had none. */
+  readonly moved: readonly { readonly was: Position | undefined; readonly now: Position }[]
+  /** Whether the group keeps state, in which what it reads again was counted already. */
+  readonly stateful: boolean
 }
 
 export interface GroupLag {
@@ -225,6 +258,9 @@ export interface TopicSpec {
   /** Of each partition. */
   readonly retentionBytes?: number
   readonly cleanup?: 'delete' | 'compact'
+  /** Copies of each partition, and how many of them have to hold what is durable. Default: the cluster's; no matter to one without. */
+  readonly replicas?: number
+  readonly minInSync?: number
 }
 
 export type Code =

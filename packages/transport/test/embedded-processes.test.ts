@@ -5,14 +5,17 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { bodyOf, contents, random } from '../src/conformance/observe.ts'
 import { bytes, openEmbedded, type Received, text } from '../src/index.ts'
+import { pagesOf } from './lmdb-pages.ts'
 
 const topic = { name: 'events' }
 let directory: string
 let url: string
-let children: { kill(): Promise<void> }[]
+let children: { readonly pid: number; readonly told: readonly unknown[][]; kill(): Promise<void> }[]
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'weft-processes-'))
   url = `embedded:${directory}`
@@ -33,14 +36,19 @@ function start(what: string, at = url) {
   })
   const exited = once(child, 'exit')
   const said: unknown[][] = []
+  const told: unknown[][] = []
   const waiting = new Set<() => void>()
   createInterface({ input: child.stdout }).on('line', line => {
-    said.push(JSON.parse(line))
+    const words = JSON.parse(line)
+    said.push(words)
+    told.push(words)
     for (const wake of waiting) wake()
   })
   const it = {
     pid: child.pid as number,
     exited,
+    /** Every line so far. */
+    told,
     /** The next line that was not heard yet and that the test accepts. */
     async hears(accepts: (words: unknown[]) => boolean): Promise<unknown[]> {
       for (;;) {
@@ -53,6 +61,9 @@ function start(what: string, at = url) {
       child.stdin.write(`${line}\n`)
       const [name] = line.split(' ')
       return it.hears(([first]) => first === name || first === 'failed')
+    },
+    signal(name: 'SIGSTOP' | 'SIGCONT') {
+      child.kill(name)
     },
     async kill() {
       child.kill('SIGKILL')
@@ -72,6 +83,49 @@ test('processes that open a missing store at the same moment share one, and lose
   const stored = end.reduce((sum, { at }, i) => sum + Number(at) - Number(first[i]?.at), 0)
   expect(stored).toBeGreaterThanOrEqual(5 * 21)
   expect((await transport.admin.topics()).length).toBe(1)
+})
+
+const seed = Number(process.env.WEFT_SEED ?? Math.floor(Math.random() * 2 ** 31))
+
+test(`no commit is lost to processes that open the store, are stopped in it and killed in it (WEFT_SEED=${seed})`, async () => {
+  const chance = random(seed)
+  const own = { name: 'own' }
+  const transport = await openEmbedded(url)
+  await transport.admin.ensure([{ topic: own, partitions: 1 }])
+  const others = [start('open'), start('open'), start('append')]
+  let next = 0
+  let atWork = false
+  void Promise.all(others.map(each => each.hears(([, i]) => i === 1))).then(() => {
+    atWork = true
+  })
+  const append = async () => {
+    const positions = await transport.append(own, [{ value: bytes(`${next}`), time: 0 }])
+    expect(positions).toEqual([{ partition: 0, at: `${next++}` }])
+  }
+  while (!atWork) await append()
+  const openings = () => children.reduce((sum, { told }) => sum + told.filter(([word]) => word === 'opened').length, 0)
+  for (let round = 1; openings() < 100; round++) {
+    const i = Math.floor(chance() * others.length)
+    const other = others[i] as (typeof others)[number]
+    if (round % 100 === 0) {
+      await other.kill()
+      others[i] = start(i === 2 ? 'append' : 'open')
+    }
+    const stopped = chance() < 0.1
+    if (stopped) other.signal('SIGSTOP')
+    // Who was stopped while it opens or commits holds up the others.
+    const committed = append()
+    await Promise.race([committed, sleep(5)])
+    if (stopped) other.signal('SIGCONT')
+    await committed
+  }
+  await Promise.all(children.map(child => child.kill()))
+  expect((await contents(transport, own)).map(bodyOf)).toEqual(Array.from({ length: next }, (_, i) => `${i}`))
+  const theirs = new Set((await contents(transport, topic)).map(bodyOf))
+  const told = children.flatMap(({ pid, told }) => told.map(([word, i]) => (word === 'appended' ? `${pid}.${i}` : '')))
+  expect(told.filter(value => value && !theirs.has(value))).toEqual([])
+  await transport[Symbol.asyncDispose]()
+  expect(pagesOf(join(directory, 'data.mdb')).faults).toEqual([])
 })
 
 test('a reader sees what another process appends', async () => {

@@ -5,11 +5,17 @@ import { bytes, openEmbedded, text } from '../src/index.ts'
 
 /**
  * A process beside the test's own, over the same store: `node embedded-program.ts URL WHAT`. It answers lines with lines.
- * WHAT: `append` numbers until killed; `exit` in the midst of them; `member` of group "g"; `calls` does what it is told.
+ * WHAT: `append` numbers until killed; `exit` in the midst of them; `member` of group "g"; `calls` does what it is told;
+ * `open` it and close it again and again.
  */
 const [url, what] = process.argv.slice(2) as [string, string]
 const say = (...words: unknown[]) => void process.stdout.write(`${JSON.stringify(words)}\n`)
 const topic = { name: 'events' }
+if (what === 'open')
+  for (let i = 1; ; i++) {
+    await using _ = await openEmbedded(url)
+    say('opened', i)
+  }
 const transport = await openEmbedded(url)
 await transport.admin.ensure([{ topic, partitions: 4 }])
 const append = (value: string) => transport.append(topic, [{ key: bytes(value), value: bytes(value), time: 0 }])

@@ -1,6 +1,4 @@
-import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { KafkaServer } from '@weft/local/for-tests'
 import type { Cluster } from '../src/conformance/index.ts'
@@ -10,6 +8,7 @@ import type { openKafka } from '../src/kafka/kafka.ts'
 import { nameOfTopic } from '../src/kafka/names.ts'
 import { platformatic } from '../src/kafka/platformatic/platformatic.ts'
 import type { Topic } from '../src/transport.ts'
+import { openRoad } from './kafka-road.ts'
 
 /** The broker that the test run has started, as the conformance suite sees it. */
 export async function kafkaCluster(server: KafkaServer, open: typeof openKafka, driverName: string): Promise<Cluster> {
@@ -35,39 +34,6 @@ export async function kafkaCluster(server: KafkaServer, open: typeof openKafka, 
       await road.close()
     },
   }
-}
-
-/** The road from `port` to the broker's listener at `target`, by which it also tells clients to come: can be closed. */
-async function openRoad(port: number, target: number) {
-  const sockets = new Set<Socket>()
-  const server = createServer(client => {
-    const upstream = connect(target, '127.0.0.1')
-    for (const socket of [client, upstream]) {
-      sockets.add(socket)
-      socket.setNoDelay(true)
-      socket.on('error', () => {})
-      socket.on('close', () => {
-        sockets.delete(socket)
-        client.destroy()
-        upstream.destroy()
-      })
-    }
-    client.pipe(upstream).pipe(client)
-  })
-  const road = {
-    async open() {
-      server.listen(port, '127.0.0.1')
-      await once(server, 'listening')
-    },
-    async close() {
-      if (!server.listening) return
-      server.close()
-      for (const socket of sockets) socket.destroy()
-      await once(server, 'close')
-    },
-  }
-  await road.open()
-  return road
 }
 
 /** Waits until retention and compaction have seen all that is in the topic now. */

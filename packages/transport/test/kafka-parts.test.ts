@@ -3,7 +3,9 @@ import { describe, expect, test } from 'vitest'
 import { decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription } from '../src/kafka/assignment.ts'
 import { assign, type Candidate } from '../src/kafka/assignor.ts'
 import { committed } from '../src/kafka/committed.ts'
-import type { FetchedBatch } from '../src/kafka/driver.ts'
+import { COMPRESSIONS, codecOf } from '../src/kafka/compression.ts'
+import type { Compression, FetchedBatch } from '../src/kafka/driver.ts'
+import { decodeBatches } from '../src/kafka/fetched-batches.ts'
 import { openKafka } from '../src/kafka/kafka.ts'
 import { nameOfOwn, nameOfTopic, ownOfName, topicOfName } from '../src/kafka/names.ts'
 import { encodeBatch } from '../src/kafka/record-batch.ts'
@@ -59,6 +61,25 @@ describe('the assignor', () => {
   test('leaves a stand-by without anything where there is one partition', () => {
     const { members } = rounds([candidate('b', [0], { partitions: 1 }), candidate('a', [], { partitions: 1 })])
     expect(members.map(({ owned }) => owned)).toEqual([[0], []])
+  })
+
+  test('spreads copies over who is not the owner, and gives a partition to whoever has a copy of it', () => {
+    const standbys = 1
+    const [a, b, c] = [
+      [0, 1, 2, 3],
+      [4, 5, 6, 7],
+      [8, 9, 10, 11],
+    ]
+    const shares = assign([candidate('a', a, { standbys }), candidate('b', b, { standbys }), candidate('c', c)])
+    const kept = [...shares.values()].map(({ standby }) => standby)
+    expect(kept.flat().sort((x, y) => x - y)).toEqual(all)
+    for (const { partitions, standby } of shares.values())
+      expect(standby.filter(partition => partitions.includes(partition))).toEqual([])
+    expect(Math.min(...kept.map(({ length }) => length))).toBeGreaterThanOrEqual(3)
+    // When c is gone, its partitions go where their copies are.
+    const left = assign([candidate('a', a, { warm: [8, 11] }), candidate('b', b, { warm: [9, 10] })])
+    expect([...(left.get('a')?.partitions ?? [])].sort((x, y) => x - y)).toEqual([0, 1, 2, 3, 8, 11])
+    expect([...(left.get('b')?.partitions ?? [])].sort((x, y) => x - y)).toEqual([4, 5, 6, 7, 9, 10])
   })
 
   test('keeps members of other topics apart', () => {
@@ -163,6 +184,63 @@ test('a record batch says what it was given, to whoever reads the format', () =>
   )
 })
 
+describe('batches from the log', () => {
+  const records = [0n, 5n, -(2n ** 40n), 2n ** 40n].map((later, i) => ({
+    key: i % 2 ? null : Buffer.from(`key ${i}`),
+    value: i === 3 ? null : Buffer.alloc(i * 40_000, `value ${i} `),
+    headers: [[Buffer.from('name'), Buffer.from(`${i}`)] as const],
+    timestamp: 1_700_000_000_000n + later,
+  }))
+  const batch = (compression: Compression = 'none') =>
+    encodeBatch(records, {
+      producer: { id: 7n, epoch: 1 },
+      sequence: 0,
+      transactional: true,
+      crc32c: data => crc32c(data),
+      codec: codecOf(compression),
+    })
+
+  test.for(COMPRESSIONS)('are read as they were written, packed with %s', compression => {
+    const [read] = decodeBatches(batch(compression))
+    expect(read).toMatchObject({ first: 0n, last: 3n, producer: 7n, transactional: true })
+    expect(read?.records).toEqual(records.map((record, i) => ({ ...record, offset: BigInt(i) })))
+  })
+
+  test('are read as far as they are whole: the last one of an answer may be cut off', () => {
+    const bytes = Buffer.concat([batch(), batch()])
+    const whole = batch().length
+    for (const end of [0, 11, 60, whole - 1]) expect(decodeBatches(bytes.subarray(0, end))).toEqual([])
+    for (const end of [whole, whole + 60, 2 * whole - 1])
+      expect(decodeBatches(bytes.subarray(0, end)).map(({ records }) => records.length)).toEqual([4])
+  })
+
+  test('have headers without a value and no records at all, if others left them so', () => {
+    // As compaction leaves the batch of a producer that is still there.
+    const emptied = Buffer.from(batch().subarray(0, 61))
+    emptied.writeInt32BE(61 - 12, 8)
+    emptied.writeInt32BE(0, 57)
+    expect(decodeBatches(emptied)).toMatchObject([{ first: 0n, last: 3n, records: [] }])
+    const [name, none] = [Buffer.from('name'), null as unknown as Buffer]
+    const record = { key: null, value: null, headers: [[name, none] as const], timestamp: 0n }
+    const options = { producer: { id: 7n, epoch: 1 }, sequence: 0, transactional: false }
+    const bare = encodeBatch([record], { ...options, crc32c: data => crc32c(data) })
+    expect(decodeBatches(bare)[0]?.records[0]?.headers).toEqual([[name, Buffer.alloc(0)]])
+  })
+
+  test.for([
+    ['of before Kafka 0.11', (bytes: Buffer) => bytes.writeInt8(1, 16), 'message format 1'],
+    ['in a compression that nobody knows', (bytes: Buffer) => bytes.writeInt16BE(7, 21), 'compression 7'],
+    ['that are not packed as they say', (bytes: Buffer) => bytes.writeInt16BE(4, 21), 'cannot be unpacked'],
+    ['that are longer than they say', (bytes: Buffer) => bytes.writeInt8(2, 61), 'not 1 bytes long'],
+  ] as const)('are UNREADABLE %s', ([, spoil, why]) => {
+    const bytes = batch()
+    spoil(bytes)
+    expect(() => decodeBatches(bytes)).toThrow(
+      expect.objectContaining({ code: 'UNREADABLE', message: expect.stringContaining(why) }),
+    )
+  })
+})
+
 test.for([
   ['kafka:', 'names no broker'],
   ['kafka://', 'names no broker'],
@@ -170,11 +248,24 @@ test.for([
   ['kafka://h:1?sessionMs=soon', 'sessionMs must be'],
   ['kafka://h:1?compression=zip', 'compression must be one of'],
   ['kafka://h:1?sesionMs=1', 'unknown parameters (sesionMs)'],
+  ['kafka://h:1?driver=node-rdkafka', 'driver must be one of platformatic, kafkajs'],
+  ['kafka://ann:secret@h:1', 'passwordFile=FILE or the variable WEFT_KAFKA_PASSWORD'],
+  ['kafka://h:1?sasl=scram-sha-512&user=ann&password=secret', 'passwordFile=FILE or the variable WEFT_KAFKA_PASSWORD'],
+  ['kafka://h:1?sasl=gssapi', 'sasl must be one of plain, scram-sha-256, scram-sha-512'],
+  ['kafka://h:1?sasl=plain&user=ann', 'only over kafka+ssl://'],
+  ['kafka://h:1?sasl=scram-sha-512', 'sasl needs a user'],
+  ['kafka://h:1?sasl=scram-sha-512&user=ann', 'sasl needs a password'],
+  ['kafka://h:1?sasl=scram-sha-512&user=ann&passwordFile=nowhere', 'nowhere cannot be read (ENOENT)'],
+  ['kafka://h:1?user=ann', 'are for SASL'],
+  ['kafka://h:1?ca=ca.pem', 'are for TLS'],
+  ['kafka+ssl://h:1?cert=own.pem', 'cert and key belong together'],
+  ['kafka+ssl://h:1?ca=package.json', 'cannot be used'],
 ])('refuses %s, and says why', async ([url, why]) => {
   await expect(openKafka(url as string)).rejects.toMatchObject({
     code: 'INVALID',
     message: expect.stringContaining(why as string),
   })
+  await expect(openKafka(url as string)).rejects.not.toMatchObject({ message: expect.stringContaining('secret') })
 })
 
 test('says UNAVAILABLE when no broker is there', async () => {

@@ -1,14 +1,17 @@
 import { styleText } from 'node:util'
 import { createAuth, signToken } from '@weft/auth'
+import { type Catalogue, pushSchemas } from '@weft/schema'
 import { Health, logger, processMetrics, publishMetrics, startTracing } from '@weft/telemetry'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Config, LoadOptions } from '../config.ts'
-import { catalogueOf, folderOf, openLog, shared } from '../connect.ts'
+import { catalogueOf, folderOf, isKafka, openLog, shared } from '../connect.ts'
 import { deleteStore, diskFull, occupy, writableFolder } from '../data-folder.ts'
 import { developmentSecret } from '../dev-secret.ts'
 import { ensureBounded } from '../dev-topics.ts'
+import { EXIT, Exit } from '../exit.ts'
 import { interruption } from '../interrupt.ts'
 import { note, print, printJson, progress } from '../output.ts'
+import { portNumber } from '../port.ts'
 import { alertsApi, type Ground, gateway, loadForDevelopment, pipeline } from '../services.ts'
 
 interface Options {
@@ -16,12 +19,6 @@ interface Options {
   readonly demo: boolean
   readonly speed?: number
   readonly port?: number
-}
-
-const portNumber = (text: string): number => {
-  const port = Number(text)
-  if (text.trim() && Number.isInteger(port) && port >= 0 && port <= 65_533) return port
-  throw new InvalidArgumentError('Expected a port from 0 (any that is free) to 65533.')
 }
 
 const factor = (text: string): number => {
@@ -35,13 +32,16 @@ export function dev(program: Command): void {
     .command('dev')
     .summary('run everything in this process, on demo sessions')
     .description(
-      'Runs gateway, pipeline and alerts in one process over one embedded store, and plays real shopping sessions into it. For development: it listens on this machine only, and its write keys and secret are no secrets.',
+      'Runs gateway, pipeline and alerts in one process over one log, an embedded store or Kafka, and plays real shopping sessions into it. For development: it listens on this machine only, and its write keys and secret are no secrets.',
     )
-    .option('--fresh', 'begin with an empty store: deletes the old one without asking')
+    .option('--fresh', 'begin with an empty embedded store: deletes the old one without asking')
     .option('--no-demo', 'play no demo sessions')
     .option('--speed <factor>', 'how many seconds of a demo session pass in a second', factor)
     .option('--port <port>', 'of the dashboard; events go to the next two. 0 takes free ones', portNumber)
-    .addHelpText('after', '\nExamples:\n  weft dev\n  weft dev --fresh --speed 600\n  weft dev --no-demo --port 9000')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  weft dev\n  weft dev --fresh --speed 600\n  weft dev --no-demo --port 9000\n  weft dev --log kafka://127.0.0.1:9092 --registry http://127.0.0.1:8081',
+    )
     .action(async (options: Options, command: Command) => {
       const { json, log, registry, config: file } = shared(command)
       const load = { file, log, registry }
@@ -63,10 +63,14 @@ async function start(options: Options, { config, load, folder, json }: Setup): P
   if (folder !== undefined) {
     if (options.fresh && (await deleteStore(folder))) note(`deleted the store in ${folder}`)
     await writableFolder(folder, config.leastFreeBytes)
-  }
+  } else if (options.fresh)
+    throw new Exit(
+      EXIT.usage,
+      `--fresh deletes a store on this machine and never the topics of a cluster: ${config.log} was left as it is. To begin anew with the broker of "npm run local": npm run local -- down kafka --clean`,
+    )
 
   using stop = interruption()
-  let step = 'opening the store'
+  let step = 'opening the log'
   const shown = progress(() => `${step}…`, { quiet: json })
   await using stack = new AsyncDisposableStack()
   stack.use(await occupy(folder))
@@ -76,6 +80,7 @@ async function start(options: Options, { config, load, folder, json }: Setup): P
   if (tracing) stack.use(tracing)
   processMetrics()
   const catalogue = await catalogueOf(config)
+  if (isKafka(config.log)) await pushMissing(config, catalogue)
   const transport = stack.use(
     await openLog(config, catalogue, { clientId: `weft-dev-${process.pid}`, purpose: 'service' }),
   )
@@ -136,6 +141,16 @@ async function start(options: Options, { config, load, folder, json }: Setup): P
   if (!json) note('stopping…')
   await stack.disposeAsync()
   if (!json) note(`stopped; the data stays in ${folder ?? config.log}`)
+}
+
+/** What `weft schemas push` does when a release is deployed, for whoever has just started a registry. */
+async function pushMissing({ registry: url, registryCredentials: credentials }: Config, catalogue: Catalogue) {
+  if (url === undefined) return
+  const pushed = await pushSchemas(catalogue, { url, ...(credentials && { credentials }) })
+  const refusals = pushed.flatMap(({ subject, refusals }) => refusals.map(reason => `  ${subject}: ${reason}`))
+  if (refusals.length > 0) throw new Exit(EXIT.faults, `${url} does not take the schemas:\n${refusals.join('\n')}`)
+  const count = pushed.filter(({ action }) => action === 'registered').length
+  if (count > 0) note(`registered ${count} schemas with ${url}`)
 }
 
 /** Development never listens anywhere else, whatever the configuration says of production. */

@@ -2,11 +2,12 @@ import type { GroupLag } from '@weft/transport'
 import type { Command } from 'commander'
 import { connect, shared } from '../connect.ts'
 import { printRows } from '../output.ts'
+import { reset, unknownGroup } from './groups-reset.ts'
 
 export function groups(program: Command): void {
-  program
+  const listing = program
     .command('groups')
-    .summary('list consumer groups with their lag')
+    .summary('list consumer groups with their lag, or reset one')
     .description('Lists the consumer groups of a log: how far each is behind, topic by topic, and who is at work.')
     .argument('[group]', 'one group, partition by partition')
     .option('--partitions', 'partition by partition for all groups')
@@ -20,10 +21,7 @@ export function groups(program: Command): void {
       const all = await connection.transport.admin.groups()
       const lags = all.filter(lag => group === undefined || lag.group === group)
       if (group !== undefined && !lags.length) {
-        const { nearest } = await import('@weft/schema')
-        const { EXIT, Exit } = await import('../exit.ts')
-        const meant = nearest(group, new Set(all.map(lag => lag.group)))
-        throw new Exit(EXIT.missing, `there is no group "${group}"${meant ? `, did you mean "${meant}"?` : ''}`)
+        throw await unknownGroup(group, all)
       }
       const each = partitions || group !== undefined
       const rows = each ? lags.map(({ topic, ...lag }) => ({ ...lag, topic: topic.name })) : summed(lags)
@@ -32,6 +30,7 @@ export function groups(program: Command): void {
         : ['group', 'topic', 'partitions', 'lag', 'members']
       return printRows(rows, { json: !!json, columns, empty: 'no groups yet' })
     })
+  reset(listing)
 }
 
 function summed(lags: readonly GroupLag[]) {

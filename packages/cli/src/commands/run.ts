@@ -4,10 +4,11 @@ import { Argument, type Command } from 'commander'
 import type { Config, LoadOptions } from '../config.ts'
 import { catalogueOf, folderOf, openLog, shared } from '../connect.ts'
 import { diskFull, occupy, writableFolder } from '../data-folder.ts'
-import { foundSecret } from '../dev-secret.ts'
+import { developmentSecret } from '../dev-secret.ts'
 import { EXIT, Exit } from '../exit.ts'
 import { interruption } from '../interrupt.ts'
 import { print, printJson } from '../output.ts'
+import { portNumber } from '../port.ts'
 import { alertsApi, type Ground, gateway, loadWithRules, pipeline } from '../services.ts'
 
 const SERVICES = ['ingest-gw', 'pipeline', 'alerts-api'] as const
@@ -19,23 +20,46 @@ export function run(program: Command): void {
     .summary('run one service as a process of its own')
     .description('Runs one service over the log until SIGTERM or Ctrl-C. Several of each may share a log.')
     .addArgument(new Argument('<service>').choices(SERVICES))
+    .option(
+      '--port <port>',
+      'of alerts-api, of ingest-gw over HTTP (the next one is HTTPS) or of the metrics of pipeline; 0 takes free ones',
+      portNumber,
+    )
     .option('--demo-keys', 'accept the demo write keys and the secret of "weft dev", on this machine only')
     .addHelpText(
       'after',
       `
 Examples:
   weft run pipeline --log embedded:/var/weft
+  weft run pipeline --log kafka://kafka-1:9092,kafka-2:9092 --registry http://registry:8081
   WEFT_JWT_SECRET=… weft run alerts-api
-  weft run ingest-gw --demo-keys`,
+  weft run ingest-gw --demo-keys
+  weft run ingest-gw --demo-keys --port 8071`,
     )
-    .action(async (service: Service, { demoKeys }: { demoKeys?: boolean }, command: Command) => {
+    .action(async (service: Service, { demoKeys, port }: Options, command: Command) => {
       const { json, log, registry, config: file } = shared(command)
       const load = { file, log, registry }
       const config = await loadWithRules(load)
       const folder = folderOf(config.log)
       if (folder !== undefined) await writableFolder(folder, config.leastFreeBytes)
-      await serve(service, { config, load, folder, demoKeys: !!demoKeys, json: !!json })
+      await serve(service, { config: onPort(config, port), load, folder, demoKeys: !!demoKeys, json: !!json })
     })
+}
+
+interface Options {
+  readonly demoKeys?: boolean
+  readonly port?: number
+}
+
+/** Each service listens at its own; the others' do not matter to its process. */
+function onPort(config: Config, port: number | undefined): Config {
+  if (port === undefined) return config
+  const gateway = { ...config.gateway, httpPort: port, port: port === 0 ? 0 : port + 1 }
+  const [pipeline, alerts] = [
+    { ...config.pipeline, opsPort: port },
+    { ...config.alerts, port },
+  ]
+  return { ...config, gateway, pipeline, alerts }
 }
 
 interface Setup {
@@ -111,7 +135,7 @@ async function credentials(config: Config, service: Service, demoKeys: boolean) 
         throw new Exit(EXIT.usage, `--demo-keys is for this machine only, and ${host} can be reached from others`)
     const { DEMO_KEYS } = await import('@weft/local')
     for (const [tenant, key] of Object.entries(DEMO_KEYS)) writeKeys[key] = tenant
-    secret ??= await foundSecret(config)
+    secret ??= await developmentSecret(config)
   }
   const { readFile } = await import('node:fs/promises')
   const path = await import('node:path')
@@ -124,10 +148,7 @@ async function credentials(config: Config, service: Service, demoKeys: boolean) 
       'nobody could send events: set WEFT_WRITE_KEYS (key=tenant,…) or auth.jwt, or give --demo-keys',
     )
   if (service === 'alerts-api' && !hasToken)
-    throw new Exit(
-      EXIT.usage,
-      'nobody could read alerts: set WEFT_JWT_SECRET or auth.jwt.jwksUrl, or give --demo-keys after "weft dev"',
-    )
+    throw new Exit(EXIT.usage, 'nobody could read alerts: set WEFT_JWT_SECRET or auth.jwt.jwksUrl, or give --demo-keys')
   const jwt = {
     ...(secret && { secret }),
     ...(publicKey && { publicKey }),

@@ -3,11 +3,12 @@ import type { Command } from 'commander'
 import { connect, shared } from '../connect.ts'
 import { duration, print, printJson, printRows } from '../output.ts'
 import { existing } from '../span.ts'
+import { apply } from './topics-apply.ts'
 
 export function topics(program: Command): void {
-  program
+  const listing = program
     .command('topics')
-    .summary('list the topics of a log, or describe one')
+    .summary('list the topics of a log, describe one, or compare them with the catalogue')
     .description('Lists the topics of a log with their records and settings, or describes one partition by partition.')
     .argument('[name]', 'a topic to describe')
     .addHelpText('after', '\nExamples:\n  weft topics\n  weft topics alerts.v1\n  weft topics --json | jq -r .topic')
@@ -40,6 +41,7 @@ export function topics(program: Command): void {
       }
       return printRows(partitions, { json: false, columns: ['partition', 'first', 'end', 'records'], empty: 'none' })
     })
+  apply(listing)
 }
 
 async function row(transport: Transport, { topic, partitions, retentionMs, retentionBytes, cleanup }: TopicSpec) {

@@ -4,8 +4,16 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { WeftError } from '@weft/transport'
 
+/** Another process has the directory. */
+export class SpoolInUse extends WeftError {
+  constructor(directory: string, holder: string, cause: unknown) {
+    const message = `the spool in ${directory} is in use by ${holder}: each gateway needs its own, and a repair has it alone`
+    super('UNAVAILABLE', message, { retryable: false, cause })
+  }
+}
+
 /**
- * Takes a directory for this process; UNAVAILABLE, not retryable, while another has it. SQLite's lock on an empty
+ * Takes a directory for this process; SpoolInUse while another has it. SQLite's lock on an empty
  * database is the operating system's own: it ends with the process however that dies, and holds between containers
  * that share the directory, where process ids mean nothing.
  */
@@ -17,10 +25,7 @@ export async function lockDirectory(directory: string): Promise<Disposable> {
   } catch (cause) {
     database.close()
     const who = await readFile(holder, 'utf8').catch(() => 'another process')
-    throw new WeftError('UNAVAILABLE', `the spool in ${directory} is in use by ${who}: each gateway needs its own`, {
-      retryable: false,
-      cause,
-    })
+    throw new SpoolInUse(directory, who, cause)
   }
   await writeFile(holder, `process ${process.pid} on ${hostname()}`)
   return { [Symbol.dispose]: () => database.close() }

@@ -1,12 +1,15 @@
 import type { Message, Topic, Transport } from '@weft/transport'
+import { SpoolInUse } from './lock.ts'
 import { faults } from './metrics.ts'
 import type { Fault } from './scan.ts'
-import { Spool } from './spool.ts'
+import { Spool, type SpoolOptions } from './spool.ts'
 import { SpooledLog, type SpooledLogOptions } from './spooled-log.ts'
 
 export interface SpoolSettings {
-  /** Of this gateway alone. */
+  /** Of this gateway alone; refused while another has it. */
   readonly directory: string
+  /** Takes the first free of `directory`-1, -2 and so on instead: several gateways beside each other. Default false. */
+  readonly numbered?: boolean
   /** Bytes on disk. Default 1 GiB. */
   readonly maxBytes?: number
   /** Bytes that stay free on the disk. Default 256 MiB. */
@@ -20,6 +23,7 @@ interface Opening extends SpoolSettings {
   readonly topic: Topic
   /** Is told the events that wait in the spool already: their ids are used. */
   readonly index: { remember(message: Message, at: number): Promise<void> | undefined }
+  readonly onReplayed: () => void
   readonly log?: NonNullable<SpooledLogOptions['log']>
 }
 
@@ -31,26 +35,51 @@ export async function openSpooledLog({
   transport,
   topic,
   index,
+  onReplayed,
   log,
   patienceMs,
+  directory,
+  numbered = false,
   ...rest
 }: Opening): Promise<SpooledLog> {
-  const spool = await Spool.open({
+  const spool = await openFree(directory, numbered, {
     ...rest,
     cluster: transport.cluster,
     onWaiting: (message, at) => index.remember(message, at),
     onFault: fault => {
       faults.inc({ kind: fault.kind })
       if (fault.kind === 'torn') log?.warn(fault, 'the spool ended within a record that was never promised: it is cut')
-      else log?.error(fault, `the spool is ${fault.kind === 'missing' ? 'incomplete' : 'damaged'}: ${inWords(fault)}`)
+      else
+        log?.error(
+          fault,
+          `the spool is ${fault.kind === 'missing' ? 'incomplete' : 'damaged'}: ${describeFault(fault)}`,
+        )
     },
   })
   if (spool.events > 0) log?.info({ events: spool.events, bytes: spool.bytes }, 'events wait in the spool')
-  return new SpooledLog({ transport, topic, spool, ...(patienceMs && { patienceMs }), ...(log && { log }) })
+  return new SpooledLog({ transport, topic, spool, onReplayed, ...(patienceMs && { patienceMs }), ...(log && { log }) })
+}
+
+/** More than will ever run on one machine. */
+const MOST = 256
+
+async function openFree(
+  directory: string,
+  numbered: boolean,
+  options: Omit<SpoolOptions, 'directory'>,
+): Promise<Spool> {
+  if (!numbered) return Spool.open({ ...options, directory })
+  for (let number = 1; ; number++) {
+    try {
+      return await Spool.open({ ...options, directory: `${directory}-${number}` })
+    } catch (error) {
+      if (!(error instanceof SpoolInUse) || number === MOST) throw error
+    }
+  }
 }
 
 /** Where and what, for a person. */
-export function inWords({ kind, segment, from, to, first, last }: Fault): string {
+export function describeFault({ kind, segment, from, to, first, last }: Fault): string {
   const which =
     last < first
       ? `what came from record ${first} on`

@@ -10,6 +10,8 @@ export interface SpooledLogOptions {
   readonly spool: Spool
   /** So long an append may take before its messages go into the spool. Default 3 s. */
   readonly patienceMs?: number
+  /** Called when the log has taken something from the spool. */
+  readonly onReplayed?: () => void
   readonly log?: {
     info(details: object, message: string): void
     warn(details: object, message: string): void
@@ -35,6 +37,7 @@ export class SpooledLog implements AsyncDisposable {
   readonly #topic: Topic
   readonly #spool: Spool
   readonly #patienceMs: number
+  readonly #onReplayed: () => void
   readonly #log: SpooledLogOptions['log']
   readonly #stop = new AbortController()
   /** The last replay went through: the log is back. */
@@ -48,11 +51,12 @@ export class SpooledLog implements AsyncDisposable {
   #spoolFault: unknown
   readonly #observed: Disposable
 
-  constructor({ transport, topic, spool, patienceMs = 3000, log }: SpooledLogOptions) {
+  constructor({ transport, topic, spool, patienceMs = 3000, onReplayed = () => {}, log }: SpooledLogOptions) {
     this.#transport = transport
     this.#topic = topic
     this.#spool = spool
     this.#patienceMs = patienceMs
+    this.#onReplayed = onReplayed
     this.#log = log
     this.#observed = observe(spool)
     if (!spool.isEmpty) this.#replay()
@@ -113,8 +117,8 @@ export class SpooledLog implements AsyncDisposable {
     this.#replaying ??= this.#replayAll().finally(() => {
       this.#replaying = undefined
       this.#moved(false)
-      // Something may have come after the last look.
-      if (!this.#spool.isEmpty && !this.#stop.signal.aborted) this.#replay()
+      // Something may have come after the last look; what is being written asks for it itself.
+      if (this.#spool.backlog > 0 && !this.#stop.signal.aborted) this.#replay()
     })
   }
 
@@ -143,6 +147,7 @@ export class SpooledLog implements AsyncDisposable {
         batch = undefined
         pause = MIN_PAUSE_MS
         this.#moved(true)
+        this.#onReplayed()
       } catch (error) {
         if (signal.aborted) break
         if (this.#flowing) this.#log?.warn({ err: error }, 'the log takes no events from the spool')

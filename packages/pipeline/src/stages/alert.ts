@@ -41,10 +41,10 @@ export function alert({ rules: initial = [], graceMs = 10_000, idleMs = DAY }: A
 
   /** Emits and counts what was found; the alerts of one event come in the order of the rules. */
   function tell(found: Finding, watch: Watch, context: Context<Out>, from?: StageRecord<Score>): void {
-    const { rule, state, time, event } = found
+    const { rule, state, time, event, raisedBy = '' } = found
     const { store_id, user_id, session_id, entity } = watch
     const value: Alert = {
-      alert_id: idOf('alert', entity, session_id ?? '', rule.name, state, event ?? '', time),
+      alert_id: idOf('alert', entity, session_id ?? '', rule.name, state, event ?? raisedBy, time),
       store_id,
       user_id,
       session_id,

@@ -65,6 +65,44 @@ export function admin(test: Cases) {
     })
   })
 
+  test('alter changes what can be changed in place, and leaves the rest as it is', async ({ transport, create }) => {
+    const topic = await create({ partitions: 2, retentionMs: 3_600_000, retentionBytes: 50_000_000 })
+    await transport.append(topic, numbered(10))
+    await transport.admin.alter([{ topic, partitions: 2, retentionMs: 7_200_000 }])
+    const found = async () => (await transport.admin.topics()).find(each => each.topic.name === topic.name)
+    const now: TopicSpec = { topic, partitions: 2, retentionMs: 7_200_000, retentionBytes: 50_000_000 }
+    await until('it has the new retention', async () => (await found())?.retentionMs === 7_200_000)
+    expect(await found()).toMatchObject(now)
+    expect(await transport.admin.ensure([now])).toEqual([])
+    expect(await contents(transport, topic)).toHaveLength(10)
+  })
+
+  test('alter refuses what cannot be changed in place, naming the way out, and then changes nothing', async ({
+    transport,
+    create,
+    fresh,
+  }) => {
+    const topics = [await create({ retentionMs: 3_600_000 }), await create({ retentionMs: 3_600_000 })] as const
+    const fine = { topic: topics[0], partitions: 4, retentionMs: 60_000 }
+    const refusals: [Partial<TopicSpec>, RegExp][] = [
+      [{ partitions: 8 }, /partitions 4, not 8.*keys.*replay/],
+      [{ partitions: 2 }, /partitions 4, not 2.*cannot lose.*replay/],
+      [{ cleanup: 'compact' }, /cleanup delete, not compact.*replay/],
+    ]
+    for (const [change, words] of refusals)
+      await expect(
+        transport.admin.alter([fine, { topic: topics[1], partitions: 4, retentionMs: 60_000, ...change }]),
+      ).rejects.toMatchObject({ code: 'INVALID', message: expect.stringMatching(words) })
+    for (const topic of topics)
+      expect((await transport.admin.topics()).find(each => each.topic.name === topic.name)).toMatchObject({
+        partitions: 4,
+        retentionMs: 3_600_000,
+      })
+    const missing = transport.admin.alter([fine, { topic: { name: fresh('missing') }, partitions: 1 }])
+    await expect(missing).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await expect(transport.admin.alter([{ ...fine, retentionMs: -1 }])).rejects.toMatchObject({ code: 'INVALID' })
+  })
+
   test('describe tells each partition: after first lies all there is, after end only what comes', async ({
     transport,
     create,

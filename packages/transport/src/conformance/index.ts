@@ -8,6 +8,7 @@ import type { Cluster, Harness } from './harness.ts'
 import { lifecycle } from './lifecycle.ts'
 import { owners } from './owners.ts'
 import { read } from './read.ts'
+import { reset } from './reset.ts'
 import { retention } from './retention.ts'
 import { retry } from './retry.ts'
 import { sharing } from './sharing.ts'
@@ -48,6 +49,7 @@ export function conformance(name: string, harness: Harness) {
     }
     if (guarantees.appendOnce) describe('writer', () => writer(test))
     describe('admin', () => admin(test))
+    describe('a reset', () => reset(test))
     describe('retention', () => retention(test, guarantees))
     describe('tenants', () => tenants(test))
     if (guarantees.durable) crash(test, guarantees)

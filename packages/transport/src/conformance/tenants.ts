@@ -129,6 +129,8 @@ export function tenants(test: Cases) {
         await writer.last(topic)
       },
       ensure: () => client.admin.ensure([{ topic, partitions: 1 }]),
+      alter: () => client.admin.alter([{ topic, partitions: 1 }]),
+      reset: () => client.admin.reset('g', topic, 'earliest'),
       describe: () => client.admin.describe(topic),
       positions: () => client.admin.positions(topic, 'latest'),
     }

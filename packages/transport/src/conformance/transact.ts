@@ -175,6 +175,23 @@ export function transact(test: Cases) {
       expect(sizes.reduce((sum, size) => sum + size)).toBe(95)
     })
 
+    test('ends a transaction by number or by time, whichever comes first', async ({ transport, create, fresh }) => {
+      const [input, sizes] = [await create({ partitions: 1 }), [] as number[]]
+      const process = (batch: readonly Received[]) => void sizes.push(batch.length)
+      const patient = { group: fresh('group'), commitEvery: { messages: 10, ms: 1_000_000_000 } }
+      await using _ = await transport.transact([input], patient, process)
+      for (let i = 0; i < 20; i++) await transport.append(input, numbered(1))
+      await until('as many as it waits for were there twice', () => sizes.length === 2)
+      expect(sizes).toEqual([10, 10])
+
+      const hasty = { group: fresh('group'), commitEvery: { messages: 1_000, ms: 200 } }
+      let found = 0
+      await using __ = await transport.transact([input], hasty, batch => {
+        found += batch.length
+      })
+      await until('its time is over', () => found === 20)
+    })
+
     test('goes on after storage failed, and counts each once', async ({ cluster, transport, create, fresh }) => {
       const [input, output, group] = [await create({ partitions: 1 }), await create(), fresh('group')]
       await transport.append(input, numbered(60))

@@ -69,11 +69,13 @@ export class Committer {
         for (const { reject } of batch) reject(new WeftError('UNAVAILABLE', problem, { cause }))
       }
     }
+    this.#store.gate.leave()
     this.#running = undefined
   }
 
   async #transact(batch: readonly Pending[]): Promise<Worked> {
-    if (!this.#store.isSound()) await this.#store.reopen()
+    if (!this.#store.isSound()) await this.#reopen()
+    await this.#store.gate.enter()
     for (let attempt = 0; attempt < OVERTAKEN; attempt++) {
       this.#store.root.resetReadTxn()
       const worked = this.#work(batch)
@@ -86,6 +88,12 @@ export class Committer {
       this.#store.writeNow(worked.writes, worked.changes.version)
     })
     return worked as unknown as Worked
+  }
+
+  /** Who opens must not be in the gate itself, or would wait for it. */
+  async #reopen(): Promise<void> {
+    this.#store.gate.leave()
+    await this.#store.reopen()
   }
 
   #work(batch: readonly Pending[]): Worked {

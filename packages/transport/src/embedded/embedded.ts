@@ -28,6 +28,7 @@ import { MAX_MESSAGE_BYTES } from './batch.ts'
 import type { Maintenance } from './janitor.ts'
 import { groupLags } from './lags.ts'
 import { offsetAt, positionAt, read, startOf } from './reader.ts'
+import { reset } from './reset.ts'
 import { type Identity, subscribe, transact } from './running.ts'
 import { type Settings, settingsOf } from './settings.ts'
 import { Store } from './store.ts'
@@ -83,6 +84,7 @@ class Embedded implements EmbeddedTransport {
     this.cluster = store.cluster
     this.admin = {
       ensure: async specs => this.#open().ensure(specs),
+      alter: async specs => this.#open().alter(specs),
       topics: async () =>
         this.#open()
           .all()
@@ -90,6 +92,8 @@ class Embedded implements EmbeddedTransport {
       describe: async topic => this.#describe(topic),
       positions: async (topic, from) => this.#positions(topic, from),
       groups: async () => this.#groups(),
+      reset: async (group, topic, to, options) =>
+        reset(this.#store, this.#open().resolve(topic), group, this.#topics.own(group), to, options),
     }
   }
 

@@ -2,17 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { backoff, pause } from '../backoff.ts'
 import { type From, WeftError } from '../transport.ts'
 import { KEY } from './keys.ts'
-import { groupId, isLive, type MemberRecord, type Mode, membersOf, type Owner } from './members.ts'
-import { startOf } from './reader.ts'
+import { groupId, isLive, type MemberRecord, type Mode, membersOf } from './members.ts'
+import { Ownership, type Share } from './ownership.ts'
 import type { Store } from './store.ts'
 import type { TopicEntry } from './topics.ts'
 import { groupKey } from './watch.ts'
-import type { WriteTransaction } from './write-transaction.ts'
 
-/** Partition number n of every topic of the member, as long as the member has it. */
-export interface Claim {
-  readonly partition: number
-  readonly epochs: ReadonlyMap<number, number>
+/** A share, as long as the member has it. */
+export interface Claim extends Share {
   /** Aborts when the partition is to be given up or was lost. */
   readonly signal: AbortSignal
   readonly claimedAt: number
@@ -50,6 +47,7 @@ export class Member {
   readonly #work: (claim: Claim, member: Member) => Promise<void>
   readonly #leaving = new AbortController()
   readonly #group: number
+  readonly #ownership: Ownership
   /** What was taken over while something was still at work on it. */
   readonly #dropped = new Map<number, Promise<void>>()
   #loop: Promise<void> | undefined
@@ -89,6 +87,7 @@ export class Member {
   ) {
     this.#store = store
     this.#group = group
+    this.#ownership = new Ownership(store, group, this.id, entries)
     this.#entries = entries
     this.#options = options
     this.#work = work
@@ -133,16 +132,8 @@ export class Member {
 
   /** FENCED unless the claim still is this member's; to be called in the transaction that depends on it. */
   check(claim: Claim): void {
-    if (!this.#owns(claim))
+    if (!this.#ownership.has(claim))
       throw new WeftError('FENCED', `partition ${claim.partition} of group "${this.#options.group}" was taken over`)
-  }
-
-  #owns({ partition, epochs }: Claim): boolean {
-    for (const [topic, epoch] of epochs) {
-      const owner = this.#store.json<Owner>(KEY.owner(this.#group, topic, partition))
-      if (owner?.member !== this.id || owner.epoch !== epoch) return false
-    }
-    return true
   }
 
   position(topic: number, partition: number): number {
@@ -206,24 +197,24 @@ export class Member {
     const dead = members.filter(member => !live.includes(member))
     const partitions = this.#entries[0]?.spec.partitions ?? 0
     const quota = this.#quota(live, partitions)
-    for (const held of this.held.values()) if (!this.#owns(held)) this.#drop(held)
+    for (const held of this.held.values()) if (!this.#ownership.has(held)) this.#drop(held)
     for (const held of [...this.held.values()].slice(quota)) void this.#release(held)
     if (this.held.size >= quota || this.#leaving.signal.aborted) return
     const gone = new Set(dead.map(member => member.id))
-    const free = (n: number) => !this.held.has(n) && !this.#dropped.has(n) && this.#isFree(n, gone)
+    const free = (n: number) => !this.held.has(n) && !this.#dropped.has(n) && this.#ownership.isFree(n, gone)
     const wanted = Array.from({ length: partitions }, (_, n) => n).filter(free)
     if (wanted.length === 0 && dead.length === 0) return
     const claims = await this.#store.committer.commit(transaction => {
-      const claimed: { partition: number; epochs: Map<number, number> }[] = []
+      const claimed: Share[] = []
       for (const partition of wanted) {
         if (this.held.size + claimed.length >= quota) break
-        if (free(partition)) claimed.push({ partition, epochs: this.#claim(transaction, partition) })
+        if (free(partition)) claimed.push(this.#ownership.take(transaction, partition, this.#options.from))
       }
       for (const member of gone) transaction.remove(KEY.member(this.#group, member))
       if (claimed.length > 0 || gone.size > 0) transaction.touchGroup(this.#group)
       return claimed
     })
-    for (const claim of claims) this.#start(claim)
+    for (const share of claims) this.#start(share)
   }
 
   /** How many partitions the member should have, as every other live member computes it too. */
@@ -236,33 +227,10 @@ export class Member {
     return Math.floor(partitions / sharing.length) + (rank < partitions % sharing.length ? 1 : 0)
   }
 
-  /** Nobody has it, or a member that is among the `gone` or no member any more. */
-  #isFree(partition: number, gone: ReadonlySet<string>): boolean {
-    return this.#entries.every(entry => {
-      const owner = this.#store.json<Owner>(KEY.owner(this.#group, entry.id, partition))
-      if (!owner?.member || owner.member === this.id || gone.has(owner.member)) return true
-      return !this.#store.get(KEY.member(this.#group, owner.member))
-    })
-  }
-
-  #claim(transaction: WriteTransaction, partition: number): Map<number, number> {
-    const epochs = new Map<number, number>()
-    for (const entry of this.#entries) {
-      const key = KEY.owner(this.#group, entry.id, partition)
-      const epoch = (this.#store.json<Owner>(key)?.epoch ?? 0) + 1
-      transaction.putJson(key, { member: this.id, epoch } satisfies Owner)
-      epochs.set(entry.id, epoch)
-      const position = KEY.position(this.#group, entry.id, partition)
-      if (this.#store.number(position) === undefined)
-        transaction.putNumber(position, startOf(this.#store, entry, partition, this.#options.from))
-    }
-    return epochs
-  }
-
-  #start(claim: { partition: number; epochs: Map<number, number> }): void {
+  #start(share: Share): void {
     const stop = new AbortController()
-    const held: Held = { ...claim, signal: stop.signal, claimedAt: Date.now(), stop, done: Promise.resolve() }
-    this.held.set(claim.partition, held)
+    const held: Held = { ...share, signal: stop.signal, claimedAt: Date.now(), stop, done: Promise.resolve() }
+    this.held.set(share.partition, held)
     held.done = this.#work(held, this).catch(error => this.#lost(held, error))
   }
 
@@ -294,15 +262,11 @@ export class Member {
   }
 
   /** Tries until it is done: nobody else may take what a live member owns. */
-  async #giveBack({ partition, epochs }: Held): Promise<void> {
+  async #giveBack(held: Held): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#store.committer.commit(transaction => {
-          for (const [topic, epoch] of epochs) {
-            const key = KEY.owner(this.#group, topic, partition)
-            const owner = this.#store.json<Owner>(key)
-            if (owner?.member === this.id && owner.epoch === epoch) transaction.putJson(key, { member: '', epoch })
-          }
+          this.#ownership.giveBack(transaction, held)
           transaction.touchGroup(this.#group)
         })
       } catch {

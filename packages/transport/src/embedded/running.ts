@@ -110,7 +110,7 @@ export async function transact(
   appender: Appender,
   inputs: readonly Input[],
   deadLetters: readonly Topic[],
-  { group, from = 'earliest', commitEvery: { messages: maxCount = 1000 } = {}, retry }: TransactOptions,
+  { group, from = 'earliest', commitEvery: { messages: maxCount = 1000, ms: maxMs = 0 } = {}, retry }: TransactOptions,
   identity: Identity,
   process: Process,
 ): Promise<Running> {
@@ -128,7 +128,7 @@ export async function transact(
   const options = { group, from, mode: 'key-shared' as const, ...identity }
   const entries = inputs.map(({ entry }) => entry)
   const member = await Member.join(store, entries, options, (claim, self) => {
-    const cursor = new Cursor(store, inputs, self, claim, maxCount)
+    const cursor = new Cursor(store, inputs, self, claim, { maxCount, maxMs })
     const source: Source = {
       signal: claim.signal,
       next: () => cursor.next(),
@@ -148,14 +148,23 @@ class Cursor {
   readonly #inputs: readonly Input[]
   readonly #claim: Claim
   readonly #maxCount: number
+  /** So long it waits for that many, once there is one; 0: not at all. */
+  readonly #maxMs: number
   readonly #offsets: number[]
   readonly #keys: readonly number[]
 
-  constructor(store: Store, inputs: readonly Input[], member: Member, claim: Claim, maxCount = 1000) {
+  constructor(
+    store: Store,
+    inputs: readonly Input[],
+    member: Member,
+    claim: Claim,
+    { maxCount = 1000, maxMs = 0 } = {},
+  ) {
     this.#store = store
     this.#inputs = inputs
     this.#claim = claim
     this.#maxCount = maxCount
+    this.#maxMs = maxMs
     this.#keys = inputs.map(({ entry }) => partitionKey(entry.id, claim.partition))
     this.#offsets = inputs.map(({ entry }) =>
       Math.max(member.position(entry.id, claim.partition), store.ends(entry.id, claim.partition).first),
@@ -164,6 +173,7 @@ class Cursor {
 
   async next(): Promise<readonly Received[] | undefined> {
     const { signal, partition } = this.#claim
+    if (this.#maxMs > 0) await this.#gather(signal)
     while (!signal.aborted) {
       const found = this.#inputs.map(({ entry, topic }, i) =>
         fetch(this.#store, entry, topic, partition, this.#offsets[i] as number, { maxCount: this.#maxCount }),
@@ -173,6 +183,25 @@ class Cursor {
       await this.#store.watch.next(this.#keys, signal)
     }
     return undefined
+  }
+
+  /** Waits for the first message, and then for as many as are handed out together, or until its time is over. */
+  async #gather(signal: AbortSignal): Promise<void> {
+    for (let due = Number.POSITIVE_INFINITY; !signal.aborted; ) {
+      const ahead = this.#ahead()
+      const now = performance.now()
+      if (ahead >= this.#maxCount || now >= due) return
+      if (ahead > 0) due = Math.min(due, now + this.#maxMs)
+      await this.#store.watch.next(this.#keys, signal, ahead > 0 ? due - now : undefined)
+    }
+  }
+
+  /** Offsets between what was handed out and the ends: at least as many as there are messages. */
+  #ahead(): number {
+    return this.#inputs.reduce((sum, { entry }, i) => {
+      const { next } = this.#store.ends(entry.id, this.#claim.partition)
+      return sum + Math.max(0, next - (this.#offsets[i] as number))
+    }, 0)
   }
 
   /** Of several topics, what the log took first comes first. */

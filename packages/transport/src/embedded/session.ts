@@ -5,7 +5,6 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   renameSync,
   rmSync,
   statSync,
@@ -13,15 +12,11 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { type HostProcess, hostProcess, isRunning } from '../processes.ts'
 
 /** A process that uses the store, as other processes see it. */
-export interface Process {
+export interface Process extends HostProcess {
   readonly session: string
-  readonly pid: number
-  /** Tells a process from a later one with the same id; empty where the system doesn't say. */
-  readonly started: string
-  /** Process ids mean something only within one namespace. */
-  readonly namespace: string
 }
 
 /**
@@ -41,7 +36,7 @@ export class Session {
     this.#folder = join(directory, 'sessions')
     const session = randomUUID()
     this.path = join(this.#folder, session)
-    this.process = { session, pid: process.pid, started: startOf(process.pid), namespace: namespaceOf() }
+    this.process = { session, ...hostProcess() }
   }
 
   /** Shows the member as live from now on, beating at least five times in `sessionMs`. */
@@ -121,30 +116,3 @@ const now = (): Buffer => {
 }
 
 const monotonic = (): number => Number(process.hrtime.bigint() / 1_000_000n)
-
-function isRunning({ pid, started }: Process): boolean {
-  try {
-    process.kill(pid, 0)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
-  }
-  return startOf(pid) === started
-}
-
-/** Field 22 of /proc/PID/stat; a zombie process counts as gone. */
-function startOf(pid: number): string {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').pop()?.split(' ') ?? []
-    return fields[0] === 'Z' ? 'gone' : (fields[19] ?? '')
-  } catch {
-    return ''
-  }
-}
-
-function namespaceOf(): string {
-  try {
-    return readlinkSync('/proc/self/ns/pid')
-  } catch {
-    return process.platform
-  }
-}

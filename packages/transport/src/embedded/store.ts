@@ -1,8 +1,9 @@
-import { randomUUID } from 'node:crypto'
 import { mkdirSync, realpathSync } from 'node:fs'
-import { type Database, open, type RootDatabase } from 'lmdb'
+import { LmdbGate } from '../lmdb-gate.ts'
 import { type SchemaRef, WeftError } from '../transport.ts'
 import { Committer } from './committer.ts'
+import { decodeEnds, NO_RECORDS, type PartitionEnds } from './ends.ts'
+import { type Environment, openEnvironment, versionBytes } from './environment.ts'
 import { checkFile } from './file-check.ts'
 import { Janitor } from './janitor.ts'
 import { KEY, logKey, offsetOf } from './keys.ts'
@@ -10,41 +11,11 @@ import { Room } from './room.ts'
 import { Session } from './session.ts'
 import { Watch } from './watch.ts'
 
-/** Raised when the layout changes in a way that older code would misread. */
-export const FORMAT = 1
-
-/** Addresses, not memory: a map that never has to move. Windows would set the file to this size, there it grows. */
-const MAP_BYTES = process.platform === 'win32' ? 2 ** 20 : 2 ** 36
-
 /** One entry to put, or to remove. */
 export interface Write {
   readonly to: 'meta' | 'log' | 'state'
   readonly key: Buffer
   readonly value: Uint8Array | undefined
-}
-
-const TRIED = Buffer.from('t')
-
-export type Bytes = Database<Buffer, Buffer>
-
-export interface PartitionEnds {
-  readonly first: number
-  readonly next: number
-  /** Of the batches it holds. */
-  readonly bytes: number
-  /** Of the newest record, milliseconds since the epoch. */
-  readonly appendedAt: number
-}
-
-const NO_RECORDS: PartitionEnds = { first: 0, next: 0, bytes: 0, appendedAt: 0 }
-
-export function encodeEnds(ends: PartitionEnds): Buffer {
-  const bytes = Buffer.allocUnsafe(32)
-  bytes.writeDoubleLE(ends.first, 0)
-  bytes.writeDoubleLE(ends.next, 8)
-  bytes.writeDoubleLE(ends.bytes, 16)
-  bytes.writeDoubleLE(ends.appendedAt, 24)
-  return bytes
 }
 
 const open_ = new Map<string, Promise<Store>>()
@@ -54,14 +25,9 @@ const open_ = new Map<string, Promise<Store>>()
  * process would wait for each other's write lock forever.
  */
 export class Store {
-  readonly cluster: string
   readonly directory: string
-  root: RootDatabase<Buffer, Buffer>
-  log: Bytes
-  state: Bytes
-  meta: Bytes
-  /** One entry: the number of transactions so far, which each one is conditional on. */
-  #versions: Bytes
+  #environment: Environment
+  readonly gate: LmdbGate
   readonly committer: Committer
   readonly watch: Watch
   readonly session: Session
@@ -83,10 +49,7 @@ export class Store {
       if (open_.get(path) === opening) open_.delete(path)
       opening = open_.get(path)
     }
-    opening = Promise.resolve().then(() => {
-      checkFile(path)
-      return new Store(path)
-    })
+    opening = Store.#open(path)
     open_.set(path, opening)
     try {
       const store = await opening
@@ -98,20 +61,16 @@ export class Store {
     }
   }
 
-  private constructor(directory: string) {
+  static async #open(directory: string): Promise<Store> {
+    checkFile(directory)
+    const gate = new LmdbGate(directory)
+    return new Store(directory, gate, await gate.open(() => openEnvironment(directory)))
+  }
+
+  private constructor(directory: string, gate: LmdbGate, environment: Environment) {
     this.directory = directory
-    const { root, meta, log, state, versions } = this.#environment()
-    this.root = root
-    this.meta = meta
-    this.log = log
-    this.state = state
-    this.#versions = versions
-    try {
-      this.cluster = this.root.transactionSync(() => this.#identify())
-    } catch (error) {
-      void this.root.close()
-      throw error
-    }
+    this.gate = gate
+    this.#environment = environment
     this.committer = new Committer(this)
     this.watch = new Watch(this)
     this.session = new Session(directory)
@@ -119,37 +78,24 @@ export class Store {
     this.janitor = new Janitor(this)
   }
 
-  #environment() {
-    try {
-      const options = {
-        path: this.directory,
-        noSubdir: false,
-        encoding: 'binary' as const,
-        keyEncoding: 'binary' as const,
-        overlappingSync: false,
-        eventTurnBatching: false,
-        // All of a transaction is laid out before the thread that writes it begins.
-        batchStartThreshold: 2 ** 30,
-        maxReaders: 512,
-        mapSize: MAP_BYTES,
-        // lmdb can remember between transactions which pages are free. Several processes under load, killed and stopped at
-        // random, damaged stores that way (MDB_BAD_TXN from mdb_page_touch): far less often since each reads it anew and
-        // no transaction is empty, but not never.
-        maxFreeSpaceToRetain: 0,
-      }
-      const root = open<Buffer, Buffer>(options)
-      const database = { encoding: 'binary', keyEncoding: 'binary' } as const
-      return {
-        root,
-        meta: root.openDB<Buffer, Buffer>({ name: 'meta', ...database }),
-        log: root.openDB<Buffer, Buffer>({ name: 'log', ...database }),
-        state: root.openDB<Buffer, Buffer>({ name: 'state', ...database }),
-        versions: root.openDB<Buffer, Buffer>({ name: 'versions', useVersions: true, ...database }),
-      }
-    } catch (cause) {
-      const problem = (cause as Error).message
-      throw new WeftError('UNAVAILABLE', `the store in "${this.directory}" can't be opened: ${problem}`, { cause })
-    }
+  get cluster(): string {
+    return this.#environment.cluster
+  }
+
+  get root(): Environment['root'] {
+    return this.#environment.root
+  }
+
+  get meta(): Environment['meta'] {
+    return this.#environment.meta
+  }
+
+  get log(): Environment['log'] {
+    return this.#environment.log
+  }
+
+  get state(): Environment['state'] {
+    return this.#environment.state
   }
 
   /** False after a failure that LMDB does not recover from in this process: its last page of all could not be written. */
@@ -166,26 +112,7 @@ export class Store {
   /** Opens the environment anew, from what is on disk. */
   async reopen(): Promise<void> {
     await this.root.close()
-    const { root, meta, log, state, versions } = this.#environment()
-    Object.assign(this, { root, meta, log, state })
-    this.#versions = versions
-  }
-
-  /** Several processes may create the store at the same moment: whoever has the write lock first does it. */
-  #identify(): string {
-    const format = this.meta.get(KEY.format)
-    if (format && Number(format.toString()) > FORMAT)
-      throw new WeftError(
-        'INVALID',
-        `the store in "${this.directory}" has format ${format}, this version of Weft knows up to ${FORMAT}: use a newer Weft`,
-      )
-    if (!this.#versions.doesExist(KEY.version)) this.#versions.putSync(KEY.version, number(0), 0)
-    const cluster = this.meta.get(KEY.cluster)
-    if (cluster) return cluster.toString()
-    const created = randomUUID()
-    this.meta.putSync(KEY.format, Buffer.from(String(FORMAT)))
-    this.meta.putSync(KEY.cluster, Buffer.from(created))
-    return created
+    this.#environment = await this.gate.open(() => openEnvironment(this.directory))
   }
 
   #closing: Promise<void> | undefined
@@ -210,13 +137,13 @@ export class Store {
     await this.committer.close()
     this.session.close()
     this.#room.close()
-    await this.root.close()
+    await this.gate.close(() => this.root.close())
     open_.delete(this.directory)
   }
 
   /** How many transactions there were; it only rises. */
   version(): number {
-    return (this.#versions.getBinaryFast(KEY.version) as Buffer).readDoubleLE(0)
+    return (this.#environment.versions.getBinaryFast(KEY.version) as Buffer).readDoubleLE(0)
   }
 
   /**
@@ -226,14 +153,13 @@ export class Store {
   async write(writes: readonly Write[], version: number): Promise<boolean> {
     try {
       this.#makeSure(writes)
-      // So that none is empty, even if another process was faster: see #environment().
-      this.#versions.put(TRIED, number(version), 0).catch(() => {})
-      return await this.#versions.ifVersion(KEY.version, version - 1, () => {
+      const { versions } = this.#environment
+      return await versions.ifVersion(KEY.version, version - 1, () => {
         for (const { to, key, value } of writes) {
           if (value === undefined) this[to].remove(key)
           else this[to].put(key, value as Buffer)
         }
-        this.#versions.put(KEY.version, number(version), version)
+        versions.put(KEY.version, versionBytes(version), version)
       })
     } catch (error) {
       // What lmdb rejects with tells only that, and later, why.
@@ -248,7 +174,7 @@ export class Store {
       if (value === undefined) this[to].removeSync(key)
       else this[to].putSync(key, value as Buffer)
     }
-    this.#versions.putSync(KEY.version, number(version), version)
+    this.#environment.versions.putSync(KEY.version, versionBytes(version), version)
   }
 
   #makeSure(writes: readonly Write[]): void {
@@ -302,13 +228,7 @@ export class Store {
 
   ends(topic: number, partition: number): PartitionEnds {
     const value = this.get(KEY.partition(topic, partition))
-    if (!value) return NO_RECORDS
-    return {
-      first: value.readDoubleLE(0),
-      next: value.readDoubleLE(8),
-      bytes: value.readDoubleLE(16),
-      appendedAt: value.readDoubleLE(24),
-    }
+    return value ? decodeEnds(value) : NO_RECORDS
   }
 
   /** The batch that holds `offset`, or else the next one behind it. */
@@ -360,10 +280,4 @@ export class Store {
     }
     versions.set(ref.version, id)
   }
-}
-
-function number(value: number): Buffer {
-  const bytes = Buffer.allocUnsafe(8)
-  bytes.writeDoubleLE(value)
-  return bytes
 }

@@ -2,6 +2,7 @@ import type { Store } from './store.ts'
 
 const SHORTEST = 2
 const LONGEST = 20
+const LONGEST_TIMER = 2 ** 31 - 1
 
 /** What a transaction changed: partitions that grew, and groups whose members or owners changed. */
 export interface Changes {
@@ -46,7 +47,7 @@ export class Watch {
         clearTimeout(timer)
         resolve()
       }
-      if (ms !== undefined) timer = setTimeout(done, ms)
+      if (ms !== undefined) timer = setTimeout(done, Math.min(ms, LONGEST_TIMER))
       for (const key of keys) {
         const waiting = this.#waiting.get(key)
         if (waiting) waiting.add(done)

@@ -1,7 +1,8 @@
 import { type SchemaRef, WeftError } from '../transport.ts'
 import { BATCH_BYTES, BATCH_HEADER, type Chunk, writeHeader } from './batch.ts'
+import { encodeEnds, type PartitionEnds } from './ends.ts'
 import { KEY, logKey } from './keys.ts'
-import { encodeEnds, type PartitionEnds, type Store, type Write } from './store.ts'
+import type { Store, Write } from './store.ts'
 import { type Changes, groupKey, partitionKey } from './watch.ts'
 
 /**

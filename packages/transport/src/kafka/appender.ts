@@ -1,8 +1,5 @@
 import { pause } from '../backoff.ts'
-import { titleOf } from '../checks.ts'
-import { partitionOf } from '../partitioner.ts'
-import type { SchemaIds } from '../schema-ids.ts'
-import { type AppendOptions, type Message, WeftError } from '../transport.ts'
+import { WeftError } from '../transport.ts'
 import { type Cluster, nameOf } from './cluster.ts'
 import {
   type Batch,
@@ -13,80 +10,41 @@ import {
   type Place,
   type Producer,
 } from './driver.ts'
-import { isFencing, passes, persist, weftError } from './errors.ts'
-import { recordOf } from './record.ts'
-import type { TopicEntry } from './topics.ts'
+import { isFencing, isTooLarge, passes, persist, weftError } from './errors.ts'
+import { BATCH_BYTES, type Part, pieces } from './parts.ts'
 
-/** Bytes of one partition in a request, about: Kafka's own default for a topic is little more. One larger message goes alone. */
-const BATCH_BYTES = 900_000
 const REQUEST_BYTES = 8_000_000
-/** What Kafka writes around a record, about. */
-const OVERHEAD = 48
-
-export interface Part extends Place {
-  readonly records: readonly KafkaRecord[]
-  /** Where each of them stood among the messages. */
-  readonly places: readonly number[]
-  readonly bytes: number
-}
-
-let keyless = 0
-
-/** Messages by partition. TOO_LARGE or INVALID if one cannot be appended, and then none is. */
-export function partsOf(
-  { topic, name, partitions }: TopicEntry,
-  messages: readonly Message[],
-  { partition, ...how }: AppendOptions & { readonly maxBytes?: number; readonly ids?: SchemaIds | undefined } = {},
-): Part[] {
-  const title = titleOf(topic)
-  if (partition !== undefined && !(Number.isInteger(partition) && partition >= 0 && partition < partitions))
-    throw new WeftError('INVALID', `"${title}" has partitions 0 to ${partitions - 1}, not ${partition}`)
-  const parts = new Map<number, { records: KafkaRecord[]; places: number[]; bytes: number }>()
-  const sticky = keyless++ % partitions
-  messages.forEach((message, place) => {
-    const { record, bytes } = recordOf(message, title, how)
-    const to = partition ?? (message.key === undefined ? sticky : partitionOf(message.key, partitions))
-    let part = parts.get(to)
-    if (!part) {
-      part = { records: [], places: [], bytes: 0 }
-      parts.set(to, part)
-    }
-    part.records.push(record)
-    part.places.push(place)
-    part.bytes += bytes + OVERHEAD
-  })
-  return [...parts].map(([to, part]) => ({ topic: name, partition: to, ...part }))
-}
-
-/** Records in pieces that each fit into a batch. */
-export function* pieces(records: readonly KafkaRecord[], most = BATCH_BYTES): Generator<readonly KafkaRecord[]> {
-  let [start, size] = [0, 0]
-  for (const [i, { key, value, headers }] of records.entries()) {
-    const bytes = headers.reduce(
-      (sum, [n, v]) => sum + n.length + v.length,
-      OVERHEAD + (key?.length ?? 0) + (value?.length ?? 0),
-    )
-    if (size > 0 && size + bytes > most) {
-      yield records.slice(start, i)
-      ;[start, size] = [i, 0]
-    }
-    size += bytes
-  }
-  if (start < records.length) yield records.slice(start)
-}
 
 interface Item {
   readonly records: readonly KafkaRecord[]
   readonly bytes: number
   readonly since: number
-  readonly resolve: (offset: bigint) => void
+  readonly resolve: (offsets: bigint[]) => void
   readonly reject: (error: unknown) => void
+}
+
+function halves(item: Item): [Item, Item] {
+  const middle = item.records.length >> 1
+  const found: bigint[][] = []
+  const half = (records: readonly KafkaRecord[], place: 0 | 1): Item => ({
+    ...item,
+    records,
+    bytes: Math.ceil((item.bytes * records.length) / item.records.length),
+    resolve: offsets => {
+      found[place] = offsets
+      // The second one follows the first.
+      if (place === 1) item.resolve(found.flat())
+    },
+  })
+  return [half(item.records.slice(0, middle), 0), half(item.records.slice(middle), 1)]
 }
 
 /** A partition's line: one batch at a time is under way, so that order and sequence numbers hold whatever fails. */
 interface Line extends Place {
   readonly items: Item[]
   busy: boolean
+  /** Bytes that it takes at once, as far as is known. */
+  most: number
 }
 
 interface Flight {
@@ -123,22 +81,21 @@ export class Appender {
     const name = nameOf(part)
     let line = this.#lines.get(name)
     if (!line) {
-      line = { topic: part.topic, partition: part.partition, items: [], busy: false }
+      line = { topic: part.topic, partition: part.partition, items: [], busy: false, most: BATCH_BYTES }
       this.#lines.set(name, line)
     }
     const waiting: Promise<bigint[]>[] = []
-    const whole = part.bytes <= BATCH_BYTES ? [part.records] : pieces(part.records)
+    const whole = part.bytes <= line.most ? [part.records] : pieces(part.records, line.most)
     for (const records of whole)
       waiting.push(this.#enqueue(line, records, Math.ceil((part.bytes * records.length) / part.records.length)))
     return (await Promise.all(waiting)).flat()
   }
 
-  async #enqueue(line: Line, records: readonly KafkaRecord[], bytes: number): Promise<bigint[]> {
-    const { promise, resolve, reject } = Promise.withResolvers<bigint>()
+  #enqueue(line: Line, records: readonly KafkaRecord[], bytes: number): Promise<bigint[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<bigint[]>()
     line.items.push({ records, bytes, since: performance.now(), resolve, reject })
     this.#wake(line)
-    const first = await promise
-    return records.map((_, i) => first + BigInt(i))
+    return promise
   }
 
   #wake(line: Line): void {
@@ -177,7 +134,7 @@ export class Appender {
   #take(line: Line, identity: Identity): Flight {
     let [count, bytes] = [0, 0]
     for (const item of line.items) {
-      if (count > 0 && bytes + item.bytes > BATCH_BYTES) break
+      if (count > 0 && bytes + item.bytes > line.most) break
       bytes += item.bytes
       count++
     }
@@ -237,6 +194,8 @@ export class Appender {
     for (const flight of flights) {
       const outcome = outcomes.get(nameOf(flight.batch)) ?? { error: failure }
       if ('offset' in outcome) this.#succeed(flight, outcome.offset)
+      else if (outcome.error instanceof KafkaError && isTooLarge(outcome.error.code) && flight.batch.records.length > 1)
+        this.#split(flight, identity)
       else this.#settle(flight, identity, outcome.error)
     }
   }
@@ -244,9 +203,19 @@ export class Appender {
   #succeed({ line, items }: Flight, first: bigint): void {
     let offset = first
     for (const { records, resolve } of items) {
-      resolve(offset)
+      resolve(records.map((_, i) => offset + BigInt(i)))
       offset += BigInt(records.length)
     }
+    this.#free(line)
+  }
+
+  /** The topic takes less at once than was thought, and took nothing: each of the records may still fit. */
+  #split({ line, items, batch: { sequence } }: Flight, identity: Identity): void {
+    identity.sequences.set(nameOf(line), sequence)
+    line.most = Math.max(1, items.reduce((sum, { bytes }) => sum + bytes, 0) >> 1)
+    line.items.unshift(
+      ...items.flatMap(item => (item.records.length > 1 && items.length === 1 ? halves(item) : [item])),
+    )
     this.#free(line)
   }
 

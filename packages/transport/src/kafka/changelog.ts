@@ -1,7 +1,7 @@
 import { type Cluster, nameOf } from './cluster.ts'
 import { committed } from './committed.ts'
-import { type Fetched, type FetchedBatch, KafkaError, type KafkaRecord } from './driver.ts'
-import { isPassing, persist } from './errors.ts'
+import { type Fetched, type FetchedBatch, KafkaError, type KafkaRecord, type Place } from './driver.ts'
+import { persist } from './errors.ts'
 import type { Changes, PartitionState } from './local-state.ts'
 
 /** A copy that is older may have missed deletions whose tombstones are gone by now: half of Kafka's delete.retention.ms. */
@@ -88,41 +88,67 @@ async function* fetches(
   }
 }
 
-/** Brings a partition's local state to where its changelog is. Returns where that is; undefined if there is no changelog. */
+/**
+ * Brings a partition's local state to where its changelog is. Returns where to read on; undefined if there is no changelog.
+ * `progress` hears how many of the changelog's offsets have been read of how many.
+ */
 export async function restore(
   cluster: Cluster,
-  topic: string,
-  partition: number,
+  place: Place,
   state: PartitionState,
   signal: AbortSignal,
+  progress: (done: number, of: number) => void = () => {},
 ): Promise<bigint | undefined> {
-  if ((await cluster.partitions(topic)) === undefined) {
+  if ((await cluster.partitions(place.topic)) === undefined) {
     if (state.reflected) state.clear()
     return undefined
   }
-  const known = state.reflected
-  if (known && Date.now() - known.at > FRESH_MS) state.clear()
-  let at = state.reflected?.offset
-  try {
-    for await (const { records, next } of replay(cluster, topic, partition, at ?? 0n, signal)) {
-      state.apply(changesOf(records), next, at)
-      at = next
-    }
-  } catch (error) {
-    if (isPassing(error) || !(error instanceof KafkaError) || error.code !== 'OFFSET_OUT_OF_RANGE') throw error
-    const firsts = await cluster.offsets([{ topic, partition, time: -2n }])
-    state.clear()
-    at = undefined
-    const first = firsts.get(nameOf({ topic, partition })) ?? 0n
-    for await (const { records, next } of replay(cluster, topic, partition, first, signal)) {
-      state.apply(changesOf(records), next, at)
-      at = next
-    }
+  for (;;) {
+    const [first, end] = await boundsOf(cluster, place)
+    const known = state.reflected
+    // Too old, or a copy of what lies there no more.
+    if (known && (Date.now() - known.at > FRESH_MS || known.offset < first || known.offset > end)) state.clear()
+    const from = state.reflected?.offset ?? first
+    progress(0, Number(end - from))
+    if (
+      await replayInto(state, replay(cluster, place.topic, place.partition, from, signal), next =>
+        progress(Number(next - from), Number(end - from)),
+      )
+    )
+      return state.reflected?.offset ?? from
   }
-  return at
 }
 
-function changesOf(records: readonly KafkaRecord[]): Changes {
+/** False if the state was moved by somebody else, or the log cut, in the meantime. */
+async function replayInto(
+  state: PartitionState,
+  replayed: AsyncIterable<{ readonly records: Records; readonly next: bigint }>,
+  progress: (next: bigint) => void,
+): Promise<boolean> {
+  let at = state.reflected?.offset
+  try {
+    for await (const { records, next } of replayed) {
+      if (!state.apply(changesOf(records), next, at)) return false
+      at = next
+      progress(next)
+    }
+    return true
+  } catch (error) {
+    if (error instanceof KafkaError && error.code === 'OFFSET_OUT_OF_RANGE') return false
+    throw error
+  }
+}
+
+/** The first offset of a place, and the one behind its last. */
+async function boundsOf(cluster: Cluster, place: Place): Promise<[first: bigint, end: bigint]> {
+  const [firsts, ends] = await Promise.all([
+    cluster.offsets([{ ...place, time: -2n }]),
+    cluster.offsets([{ ...place, time: -1n }], { uncommitted: true }),
+  ])
+  return [firsts.get(nameOf(place)) ?? 0n, ends.get(nameOf(place)) ?? 0n]
+}
+
+export function changesOf(records: readonly KafkaRecord[]): Changes {
   const changes = new Map<string, Uint8Array | undefined>()
   for (const { key, value } of records) if (key) changes.set(Buffer.from(key).toString('latin1'), value ?? undefined)
   return changes

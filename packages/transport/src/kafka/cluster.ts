@@ -1,5 +1,5 @@
 import type { SchemaIds } from '../schema-ids.ts'
-import { WeftError } from '../transport.ts'
+import { type TopicSpec, WeftError } from '../transport.ts'
 import { type Broker, type Driver, KafkaError, type Lane, type Metadata, type Place } from './driver.ts'
 import { isPassing, persist, weftError } from './errors.ts'
 
@@ -9,6 +9,11 @@ const METADATA_MS = 300_000
 interface Known {
   readonly leaders: readonly number[]
   readonly at: number
+}
+
+interface Beside {
+  readonly ids?: SchemaIds | undefined
+  readonly copies?: Pick<TopicSpec, 'replicas' | 'minInSync'>
 }
 
 /** Who answers for what: leaders of partitions, coordinators of groups and transactions, asked once and then remembered. */
@@ -22,29 +27,38 @@ export class Cluster {
   readonly patienceMs: number
   /** Of the registry by which values are framed; without one they are not. */
   readonly ids: SchemaIds | undefined
+  /** Of topics that are made here and don't say themselves. */
+  readonly copies: Pick<TopicSpec, 'replicas' | 'minInSync'>
   readonly #brokers = new Map<number, Broker>()
   readonly #topics = new Map<string, Known>()
   readonly #coordinators = new Map<string, Broker>()
   #controller = -1
 
-  static async open(driver: Driver, patienceMs: number, ids?: SchemaIds): Promise<Cluster> {
+  static async open(driver: Driver, patienceMs: number, beside: Beside = {}): Promise<Cluster> {
     const control = driver.lane()
     try {
       const metadata = await persist(() => control.metadata([]), { forMs: patienceMs })
-      return new Cluster(driver, control, metadata, patienceMs, ids)
+      return new Cluster(driver, control, metadata, patienceMs, beside)
     } catch (error) {
       await control[Symbol.asyncDispose]()
       throw weftError(error)
     }
   }
 
-  private constructor(driver: Driver, control: Lane, metadata: Metadata, patienceMs: number, ids?: SchemaIds) {
+  private constructor(
+    driver: Driver,
+    control: Lane,
+    metadata: Metadata,
+    patienceMs: number,
+    { ids, copies = {} }: Beside,
+  ) {
     this.driver = driver
     this.control = control
     this.data = driver.lane()
     this.id = metadata.cluster
     this.patienceMs = patienceMs
     this.ids = ids
+    this.copies = copies
     this.#learn(metadata)
   }
 
@@ -108,7 +122,9 @@ export class Cluster {
 
   /** What was known of a topic turned out to be wrong. */
   forget(topic: string): void {
-    this.#topics.delete(topic)
+    const known = this.#topics.get(topic)
+    // That it is there, and in how many partitions, is still the best guess.
+    if (known) this.#topics.set(topic, { ...known, at: Number.NEGATIVE_INFINITY })
   }
 
   /** The places by the broker that leads each. */

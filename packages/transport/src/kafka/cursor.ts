@@ -28,6 +28,17 @@ interface Stream {
   settled: bigint
 }
 
+export interface CursorOptions {
+  readonly signal: AbortSignal
+  /** Messages handed out together at most. */
+  readonly maxCount?: number
+  /** So long it waits for that many, once there is one; 0: not at all. */
+  readonly maxMs?: number
+}
+
+/** Bytes of keys and values after which no more are waited for. */
+const FULL_BYTES = 4 * 1024 * 1024
+
 export interface Settled {
   readonly topic: string
   readonly partition: number
@@ -42,18 +53,20 @@ export class Cursor {
   readonly #bell = new Bell()
   readonly #signal: AbortSignal
   readonly #maxCount: number
+  readonly #maxMs: number
 
   constructor(
     cluster: Cluster,
     fetcher: Fetcher,
     partition: number,
     starts: readonly Start[],
-    { signal, maxCount = 1_000 }: { readonly signal: AbortSignal; readonly maxCount?: number },
+    { signal, maxCount = 1_000, maxMs = 0 }: CursorOptions,
   ) {
     this.#cluster = cluster
     this.#fetcher = fetcher
     this.#signal = signal
     this.#maxCount = maxCount
+    this.#maxMs = maxMs
     this.#streams = starts.map(({ topic, name, offset }) => ({
       topic,
       tap: fetcher.add({ topic: name, partition }, topic, offset, this.#bell),
@@ -71,12 +84,24 @@ export class Cursor {
    * and `idle` tells of something behind it. Undefined once the signal aborted.
    */
   async next(): Promise<readonly Received[] | undefined> {
+    const gathered: Received[] = []
+    let [bytes, due] = [0, Number.POSITIVE_INFINITY]
     while (!this.#signal.aborted) {
       const { rings } = this.#bell
       for (const stream of this.#streams) await this.#refill(stream)
-      const messages = this.#merge()
-      if (messages.length > 0 || this.idle().length > 0) return messages
-      await this.#bell.after(rings)
+      const more = this.#merge(this.#maxCount - gathered.length)
+      for (const message of more) {
+        gathered.push(message)
+        bytes += (message.key?.length ?? 0) + (message.value?.length ?? 0)
+      }
+      const now = Date.now()
+      // All partitions of a member look at the same clock, and so their transactions end together.
+      if (gathered.length === more.length && more.length > 0)
+        due = this.#maxMs && now + this.#maxMs - (now % this.#maxMs)
+      if (gathered.length >= this.#maxCount || bytes >= FULL_BYTES) return gathered
+      if (more.length > 0) continue
+      if (gathered.length > 0 ? now >= due : this.idle().length > 0) return gathered
+      await this.#bell.after(rings, gathered.length > 0 ? due - now : undefined)
     }
     return undefined
   }
@@ -102,13 +127,13 @@ export class Cursor {
     }
   }
 
-  #merge(): readonly Received[] {
+  #merge(most: number): readonly Received[] {
     const [only] = this.#streams
-    if (only && this.#streams.length === 1) return this.#split(only, this.#maxCount)
+    if (only && this.#streams.length === 1) return this.#split(only, most)
     const merged = this.#streams
-      .flatMap(stream => stream.waiting.slice(0, this.#maxCount).map(message => ({ stream, message })))
+      .flatMap(stream => stream.waiting.slice(0, most).map(message => ({ stream, message })))
       .sort((a, b) => a.message.appendedAt - b.message.appendedAt)
-      .slice(0, this.#maxCount)
+      .slice(0, most)
     for (const stream of this.#streams)
       this.#split(
         stream,

@@ -137,6 +137,8 @@ export interface Metadata {
     readonly name: string
     readonly internal: boolean
     readonly leaders: readonly number[]
+    /** Copies of each partition: of the one that has the fewest. */
+    readonly replicas: number
   })[]
 }
 
@@ -245,6 +247,8 @@ export interface GroupDescription extends Failed {
 export interface NewTopic {
   readonly name: string
   readonly partitions: number
+  /** Default: the cluster's. */
+  readonly replicas?: number | undefined
   readonly configs: Configs
 }
 

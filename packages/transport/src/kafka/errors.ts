@@ -54,6 +54,7 @@ const CODES: Readonly<Record<string, Code>> = {
 
 export const isPassing = (error: unknown): error is KafkaError => error instanceof KafkaError && PASSING.has(error.code)
 export const isFencing = (error: unknown): error is KafkaError => error instanceof KafkaError && FENCING.has(error.code)
+export const isTooLarge = (code: string): boolean => CODES[code] === 'TOO_LARGE'
 export const passes = (code: string): boolean => PASSING.has(code)
 
 /** The contract's error for one of Kafka's; any other error as it is. */

@@ -12,6 +12,7 @@ import {
   type Process,
   type ReadOptions,
   type Received,
+  type Reset,
   type Running,
   type SubscribeOptions,
   type Topic,
@@ -20,14 +21,16 @@ import {
   WeftError,
   type Writer,
 } from '../transport.ts'
-import { Appender, partsOf } from './appender.ts'
+import { Appender } from './appender.ts'
 import { Cluster, translated } from './cluster.ts'
 import type { Driver, DriverOptions } from './driver.ts'
 import { findIds } from './framing.ts'
 import { groupLags } from './lags.ts'
 import { LocalState } from './local-state.ts'
+import { partsOf } from './parts.ts'
 import { before, offsetsAt, partitionsOf, read, startsOf } from './reader.ts'
 import { MAX_MESSAGE_BYTES, offsetAt, positionAt } from './record.ts'
+import { reset } from './reset.ts'
 import { type Sessions, subscribe } from './running.ts'
 import { type TopicEntry, Topics } from './topics.ts'
 import { type Transactions, transact } from './transact.ts'
@@ -41,9 +44,9 @@ import { KafkaWriter } from './writer.ts'
 export async function openKafka(url: string, { tenant, clientId, schemas }: OpenOptions = {}): Promise<Transport> {
   const settings = settingsOf(url)
   const name = clientId ?? `weft-${process.pid}`
-  const { brokers, tls, sasl, patienceMs } = settings
+  const { brokers, tls, sasl, patienceMs, replicas, minInSync } = settings
   const driver = await driverOf(settings.driver, { brokers, clientId: name, timeoutMs: patienceMs + 5_000, tls, sasl })
-  const cluster = await Cluster.open(driver, settings.patienceMs, schemas)
+  const cluster = await Cluster.open(driver, patienceMs, { ids: schemas, copies: { replicas, minInSync } })
   return new Kafka(cluster, tenant, settings)
 }
 
@@ -83,9 +86,11 @@ class Kafka implements Transport {
     this.cluster = cluster.id
     this.admin = {
       ensure: async specs => translated(this.#open().ensure(specs)),
+      alter: async specs => translated(this.#open().alter(specs)),
       topics: async () => translated(this.#open().all()),
       describe: async topic => translated(this.#describe(topic)),
       positions: async (topic, from) => translated(this.#positions(topic, from)),
+      reset: async (group, topic, to, options) => translated(this.#reset(group, topic, to, options)),
       groups: async () => translated(groupLags(this.#cluster, await this.#open().names())),
     }
   }
@@ -140,8 +145,8 @@ class Kafka implements Transport {
   }
 
   get #sessions(): Sessions {
-    const { sessionMs } = this.#settings
-    return { sessionMs, rebalanceMs: Math.max(30_000, 3 * sessionMs) }
+    const { sessionMs, handoverMs } = this.#settings
+    return { sessionMs, rebalanceMs: Math.max(30_000, 3 * sessionMs), handoverMs }
   }
 
   /** A member that came when the transport was already closed leaves at once. */
@@ -183,7 +188,8 @@ class Kafka implements Transport {
   }
 
   get #transactions(): Transactions {
-    return { timeoutMs: this.#settings.transactionMs, compression: this.#settings.compression }
+    const { transactionMs, compression, standbys } = this.#settings
+    return { timeoutMs: transactionMs, compression, standbys }
   }
 
   async writer(name: string): Promise<Writer> {
@@ -205,6 +211,11 @@ class Kafka implements Transport {
   async #positions(topic: Topic, from: From): Promise<readonly Position[]> {
     const entry = await this.#open().resolve(topic)
     return before(await startsOf(this.#cluster, entry, partitionsOf(entry), from))
+  }
+
+  async #reset(...[group, topic, to, options]: Parameters<Admin['reset']>): Promise<Reset> {
+    const topics = this.#open()
+    return reset(this.#cluster, await topics.resolve(topic), group, topics.own(group), to, options)
   }
 
   #open(): Topics {

@@ -1,11 +1,13 @@
-import { backoff, pause } from '../backoff.ts'
+import { pause } from '../backoff.ts'
 import { WeftError } from '../transport.ts'
 import { decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription, userDataOf } from './assignment.ts'
-import { assign, type Candidate } from './assignor.ts'
+import { assign, type Candidate, type Share } from './assignor.ts'
 import { Bell } from './bell.ts'
 import { type Cluster, nameOf } from './cluster.ts'
 import { type Committing, KafkaError, type Lane, type Membership } from './driver.ts'
 import { isPassing, weftError } from './errors.ts'
+import { type Claim, Holdings } from './holdings.ts'
+import type { Standby } from './standby.ts'
 
 export interface MemberOptions {
   readonly group: string
@@ -16,22 +18,11 @@ export interface MemberOptions {
   readonly sessionMs: number
   /** How long the others wait for a member that does not answer when the group changes. */
   readonly rebalanceMs: number
-}
-
-/** A partition that the group has given to this member. */
-export interface Claim {
-  readonly partition: number
-  /** Aborts when it is to be given up: what is under way may be finished and committed. */
-  readonly signal: AbortSignal
-  /** Aborts when it was taken away: nothing can be committed any more. */
-  readonly lost: AbortSignal
-  readonly since: number
-}
-
-interface Holding extends Claim {
-  readonly giveUp: AbortController
-  readonly takeAway: AbortController
-  readonly served: Promise<void>
+  /** How long work on a partition may hold up its going to another member. */
+  readonly handoverMs: number
+  /** How many members beside the owner are to keep a copy of each partition's state, and who does that here. */
+  readonly standbys?: number
+  readonly standby?: Standby | undefined
 }
 
 const PROTOCOL = 'weft-cooperative'
@@ -49,12 +40,13 @@ export class Member implements AsyncDisposable {
   readonly #lane: Lane
   /** For heartbeats: behind nothing that takes longer, and asked for again in time if the connection is dead. */
   readonly #pulse: Lane
-  readonly #serve: (claim: Claim) => Promise<void>
-  readonly #held = new Map<number, Holding>()
+  readonly #holdings: Holdings
   readonly #assigned = new Set<number>()
   readonly #stop = new AbortController()
   readonly #bell = new Bell()
   readonly #since = Date.now()
+  /** When the group last heard of this member, by performance.now(). */
+  #heard = 0
   readonly #finish = Promise.withResolvers<void>()
   #membership: Membership
   /** In the group with this generation, between joining and the next rebalance. */
@@ -65,10 +57,15 @@ export class Member implements AsyncDisposable {
   constructor(cluster: Cluster, options: MemberOptions, serve: (claim: Claim) => Promise<void>) {
     this.#cluster = cluster
     this.options = options
-    this.#serve = serve
+    this.#holdings = new Holdings(
+      options,
+      serve,
+      claim => this.#ended(claim),
+      error => this.#fail(error),
+    )
     // Whoever joins is answered when all have joined.
     this.#lane = cluster.driver.lane({ timeoutMs: options.rebalanceMs + 5_000 })
-    this.#pulse = cluster.driver.lane({ timeoutMs: Math.max(500, options.sessionMs / 3) })
+    this.#pulse = cluster.driver.lane({ timeoutMs: Math.max(2_000, options.sessionMs / 3) })
     this.#membership = { group: options.group, id: '', generation: -1 }
     this.done = this.#finish.promise
     this.done.catch(() => {})
@@ -76,7 +73,7 @@ export class Member implements AsyncDisposable {
   }
 
   get held(): readonly Claim[] {
-    return [...this.#held.values()]
+    return this.#holdings.claims
   }
 
   async #run(): Promise<void> {
@@ -87,8 +84,10 @@ export class Member implements AsyncDisposable {
         failures = 0
         await this.#stay()
       } catch (error) {
-        if (error instanceof KafkaError && GONE.has(error.code)) this.#loseAll()
-        else if (!(isPassing(error) || (error instanceof KafkaError && error.code === 'REBALANCE_IN_PROGRESS')))
+        if (error instanceof KafkaError && GONE.has(error.code)) {
+          this.#tellOfSilence()
+          this.#loseAll()
+        } else if (!(isPassing(error) || (error instanceof KafkaError && error.code === 'REBALANCE_IN_PROGRESS')))
           this.#fail(weftError(error))
         await pause(Math.min(1_000, 10 * 2 ** failures++), this.#stop.signal)
       }
@@ -99,7 +98,8 @@ export class Member implements AsyncDisposable {
     const { group, topics, sessionMs, rebalanceMs } = this.options
     this.#stable = false
     this.#rejoin = false
-    await this.#lostOnes()
+    // What was taken away must have ended before the member asks for more.
+    await this.#holdings.lostEnded()
     const joined = await this.#cluster.coordinated(
       'group',
       group,
@@ -118,11 +118,11 @@ export class Member implements AsyncDisposable {
     this.#membership = { ...membership, generation: this.#membership.generation }
     const assignments = new Map<string, Uint8Array>()
     if (joined.leader === joined.member)
-      for (const [id, { partitions, refused }] of assign(joined.members.map(candidateOf))) {
+      for (const [id, { partitions, ...share }] of assign(joined.members.map(candidateOf))) {
         const subscribed = joined.members.find(each => each.id === id)
         const own = subscribed ? decodeSubscription(subscribed.metadata).topics : topics
         const assigned = own.map(topic => ({ topic, partitions }))
-        assignments.set(id, encodeAssignment(assigned, Uint8Array.of(refused ? 1 : 0)))
+        assignments.set(id, encodeAssignment(assigned, Buffer.from(JSON.stringify(share))))
       }
     const assignment = await this.#cluster.coordinated(
       'group',
@@ -132,53 +132,40 @@ export class Member implements AsyncDisposable {
     )
     if (this.#stop.signal.aborted) return
     this.#membership = membership
-    if (userDataOf(assignment)[0] === 1) {
+    this.#heard = performance.now()
+    const { refused, standby } = shareOf(assignment)
+    if (refused) {
       this.#fail(this.#refusal('another member has it'))
       return
     }
-    this.#apply(new Set(decodeAssignment(assignment)[0]?.partitions))
+    const assigned = new Set(decodeAssignment(assignment)[0]?.partitions)
+    this.options.standby?.follow(new Set(standby.filter(partition => !assigned.has(partition))))
+    this.#apply(assigned)
   }
 
   #subscription(): Uint8Array {
-    const { topics, partitions, exclusive } = this.options
-    const owned = [...this.#held.keys()].sort((a, b) => a - b)
-    const userData = Buffer.from(JSON.stringify({ partitions, exclusive, since: this.#since }))
+    const { topics, partitions, exclusive, standbys, standby } = this.options
+    const owned = this.held.map(({ partition }) => partition)
+    const warm = standby?.partitions
+    const userData = Buffer.from(JSON.stringify({ partitions, exclusive, since: this.#since, standbys, warm }))
     return encodeSubscription({ topics, userData, owned: topics.map(topic => ({ topic, partitions: owned })) })
   }
 
   #apply(assigned: ReadonlySet<number>): void {
     this.#assigned.clear()
     for (const partition of assigned) this.#assigned.add(partition)
-    for (const [partition, { giveUp }] of this.#held) if (!assigned.has(partition)) giveUp.abort()
+    this.#holdings.giveUp(assigned)
     this.#stable = true
-    if (!this.#leaving) for (const partition of assigned) if (!this.#held.has(partition)) this.#hold(partition)
+    if (!this.#leaving)
+      for (const partition of assigned) if (!this.#holdings.has(partition)) this.#holdings.hold(partition)
     this.#bell.ring()
   }
 
-  #hold(partition: number): void {
-    const [giveUp, takeAway] = [new AbortController(), new AbortController()]
-    const claim = { partition, signal: giveUp.signal, lost: takeAway.signal, since: Date.now() }
-    const served = (async () => {
-      for (let tries = 1; ; tries++) {
-        try {
-          await this.#serve(claim)
-          break
-        } catch (error) {
-          if (takeAway.signal.aborted && error instanceof WeftError && error.code === 'FENCED') break
-          // What passes makes it begin again from where the group is.
-          const reason = weftError(error)
-          const passing = reason instanceof WeftError && reason.retryable
-          if (!passing) this.#fail(reason)
-          if (!passing || !(await pause(backoff(tries, { maxMs: 2_000 }), giveUp.signal))) break
-        }
-      }
-      this.#held.delete(partition)
-      if (this.#leaving || takeAway.signal.aborted) return
-      // Whoever is to have it next waits for that.
-      if (this.#assigned.has(partition) && this.#stable) this.#hold(partition)
-      else this.#again()
-    })()
-    this.#held.set(partition, { ...claim, giveUp, takeAway, served })
+  /** Work on a partition has ended: whoever is to have it next waits for that. */
+  #ended({ partition, lost }: Claim): void {
+    if (this.#leaving || lost.aborted) return
+    if (this.#assigned.has(partition) && this.#stable) this.#holdings.hold(partition)
+    else this.#again()
   }
 
   #again(): void {
@@ -197,6 +184,7 @@ export class Member implements AsyncDisposable {
         await this.#cluster.coordinated('group', group, coordinator => this.#pulse.heartbeat(coordinator, membership), {
           signal: this.#stop.signal,
         })
+        this.#heard = performance.now()
       } catch (error) {
         if (error instanceof KafkaError && error.code === 'REBALANCE_IN_PROGRESS') return
         if (!isPassing(error)) throw error
@@ -205,24 +193,28 @@ export class Member implements AsyncDisposable {
     }
   }
 
+  /** Heartbeats don't wait for work, but nothing goes on in a process that sleeps or whose event loop is held up. */
+  #tellOfSilence(): void {
+    const { group, sessionMs } = this.options
+    const silent = Math.round(performance.now() - this.#heard)
+    if (this.#heard === 0 || silent < sessionMs) return
+    const why = `this process said nothing for ${silent} ms: it slept, lost the broker, or work held up its event loop`
+    const remedy = `let work give way more often, or allow more than sessionMs=${sessionMs}`
+    process.emitWarning(`group "${group}" went on without a member, which joins again: ${why}; ${remedy}`, {
+      type: 'WeftWarning',
+      code: 'WEFT_MEMBER_SILENT',
+    })
+  }
+
   /** The group has gone on without this member. */
   #loseAll(): void {
     this.#stable = false
     this.#membership = { group: this.options.group, id: '', generation: -1 }
     this.#assigned.clear()
-    const had = this.#held.size > 0
-    for (const { giveUp, takeAway } of this.#held.values()) {
-      takeAway.abort()
-      giveUp.abort()
-    }
+    const had = this.held.length > 0
+    this.#holdings.takeAllAway()
     this.#bell.ring()
     if (had && this.options.exclusive && !this.#leaving) this.#fail(this.#refusal('another member has taken over'))
-  }
-
-  /** What was taken away must have ended before the member asks for more. */
-  async #lostOnes(): Promise<void> {
-    const lost = [...this.#held.values()].filter(each => each.lost.aborted)
-    await Promise.all(lost.map(({ served }) => served))
   }
 
   /**
@@ -278,9 +270,9 @@ export class Member implements AsyncDisposable {
 
   async #leave(): Promise<void> {
     await undefined
-    for (const { giveUp } of this.#held.values()) giveUp.abort()
+    this.#holdings.giveUp()
     // Heartbeats go on until all is finished.
-    while (this.#held.size > 0) await Promise.all([...this.#held.values()].map(({ served }) => served))
+    await this.#holdings.allEnded()
     this.#stop.abort()
     this.#bell.ring()
     if (this.#membership.id !== '')
@@ -300,6 +292,12 @@ export class Member implements AsyncDisposable {
 
 function candidateOf({ id, metadata }: { readonly id: string; readonly metadata: Uint8Array }): Candidate {
   const { topics, userData, owned } = decodeSubscription(metadata)
-  const { partitions, exclusive, since } = JSON.parse(Buffer.from(userData).toString()) as Candidate
-  return { id, topics, partitions, exclusive, since, owned: owned[0]?.partitions ?? [] }
+  const told = JSON.parse(Buffer.from(userData).toString()) as Omit<Candidate, 'id' | 'topics' | 'owned'>
+  return { ...told, id, topics, owned: owned[0]?.partitions ?? [] }
+}
+
+/** A member that was left out is told nothing. */
+function shareOf(assignment: Uint8Array): Pick<Share, 'refused' | 'standby'> {
+  const told = userDataOf(assignment)
+  return told.length > 0 ? JSON.parse(Buffer.from(told).toString()) : { refused: false, standby: [] }
 }

@@ -1,4 +1,3 @@
-import { pieces } from './appender.ts'
 import { type Cluster, nameOf } from './cluster.ts'
 import {
   type Committing,
@@ -9,7 +8,8 @@ import {
   type Place,
   type Producer,
 } from './driver.ts'
-import { persist } from './errors.ts'
+import { isTooLarge, persist } from './errors.ts'
+import { pieces } from './parts.ts'
 
 export interface Output extends Place {
   readonly records: readonly KafkaRecord[]
@@ -138,52 +138,60 @@ export class TransactionalProducer {
     outputs: readonly Output[],
   ): Promise<Map<string, { first: bigint; next: bigint }>> {
     const written = new Map<string, { first: bigint; next: bigint }>()
+    let queues = outputs.map(({ topic, partition, records }) => ({ topic, partition, batches: [...pieces(records)] }))
     // In rounds: a partition has one batch in each.
-    const queues = outputs.map(output => ({ output, pieces: [...pieces(output.records)] }))
-    for (let round = 0; queues.some(queue => queue.pieces.length > round); round++) {
-      const batches = queues.flatMap(({ output: { topic, partition }, pieces: parts }) => {
-        const records = parts[round]
-        if (!records) return []
-        const name = nameOf({ topic, partition })
-        const sequence = this.#sequences.get(name) ?? 0
-        this.#sequences.set(name, (sequence + records.length) % 2 ** 31)
-        return [{ topic, partition, sequence, records }]
-      })
-      let missing = batches
-      await persist(
-        async () => {
-          const brokers = await this.#cluster.byLeader(missing)
-          const answers = await settledAll(
-            [...brokers].map(([broker, some]) =>
-              this.#cluster.data.produce(broker, {
-                transactionalId: this.id,
-                producer,
-                batches: some,
-                compression: this.#compression,
-                timeoutMs: Math.max(1_000, this.#cluster.patienceMs),
-              }),
-            ),
-          )
-          let failure: KafkaError | undefined
-          for (const { topic, partition, offset, error, message } of answers.flat()) {
-            const name = nameOf({ topic, partition })
-            if (error !== undefined && error !== 'DUPLICATE_SEQUENCE_NUMBER') {
-              this.#cluster.forget(topic)
-              failure = new KafkaError(error, `appending to ${name}: ${message ?? error}`)
-              continue
-            }
-            const batch = missing.find(each => nameOf(each) === name)
-            missing = missing.filter(each => each !== batch)
-            const next = offset + BigInt(batch?.records.length ?? 0)
-            written.set(name, { first: written.get(name)?.first ?? offset, next })
-          }
-          if (failure) throw failure
-        },
-        { forMs: this.#cluster.patienceMs },
-      )
-    }
+    for (; queues.length > 0; queues = queues.filter(({ batches }) => batches.length > 0))
+      await persist(() => this.#round(producer, queues, written), { forMs: this.#cluster.patienceMs })
     return written
   }
+
+  /** Sends the first batch of each queue, and takes it out if it is there. */
+  async #round(
+    producer: Producer,
+    queues: readonly Queue[],
+    written: Map<string, { first: bigint; next: bigint }>,
+  ): Promise<void> {
+    const batches = queues.flatMap(({ topic, partition, batches: [records] }) => {
+      const sequence = this.#sequences.get(nameOf({ topic, partition })) ?? 0
+      return records ? [{ topic, partition, sequence, records }] : []
+    })
+    const answers = await settledAll(
+      [...(await this.#cluster.byLeader(batches))].map(([broker, some]) =>
+        this.#cluster.data.produce(broker, {
+          transactionalId: this.id,
+          producer,
+          batches: some,
+          compression: this.#compression,
+          timeoutMs: Math.max(1_000, this.#cluster.patienceMs),
+        }),
+      ),
+    )
+    const queueOf = new Map(queues.map(queue => [nameOf(queue), queue.batches]))
+    let failure: KafkaError | undefined
+    for (const { topic, partition, offset, error, message } of answers.flat()) {
+      const name = nameOf({ topic, partition })
+      const queue = queueOf.get(name) ?? []
+      const records = queue[0] ?? []
+      if (error === undefined || error === 'DUPLICATE_SEQUENCE_NUMBER') {
+        queue.shift()
+        this.#sequences.set(name, ((this.#sequences.get(name) ?? 0) + records.length) % 2 ** 31)
+        written.set(name, { first: written.get(name)?.first ?? offset, next: offset + BigInt(records.length) })
+      } else if (isTooLarge(error) && records.length > 1) {
+        // The topic takes less at once than we thought: each record may still fit.
+        const middle = records.length >> 1
+        queue.splice(0, 1, records.slice(0, middle), records.slice(middle))
+      } else {
+        this.#cluster.forget(topic)
+        failure = new KafkaError(error, `appending to ${name}: ${message ?? error}`)
+      }
+    }
+    if (failure) throw failure
+  }
+}
+
+/** What is still to be sent to a partition, batch by batch. */
+interface Queue extends Place {
+  readonly batches: (readonly KafkaRecord[])[]
 }
 
 /** Like Promise.all, but throws only when nothing is under way any more. */

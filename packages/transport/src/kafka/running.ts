@@ -7,17 +7,20 @@ import {
   type Lag,
   type Position,
   type Received,
+  type Restoring,
   type Running,
   type SubscribeOptions,
   WeftError,
 } from '../transport.ts'
-import { type Appender, partsOf } from './appender.ts'
+import type { Appender } from './appender.ts'
 import { type Cluster, nameOf, translated } from './cluster.ts'
 import { Cursor, type Settled, type Start } from './cursor.ts'
 import { weftError } from './errors.ts'
 import { Fetcher } from './fetcher.ts'
 import { findIdsOrNot } from './framing.ts'
-import { type Claim, Member, type MemberOptions } from './member.ts'
+import type { Claim } from './holdings.ts'
+import { Member, type MemberOptions } from './member.ts'
+import { partsOf } from './parts.ts'
 import { placed, positionsOf } from './positions.ts'
 import { offsetsAt, startsOf } from './reader.ts'
 import { MAX_MESSAGE_BYTES } from './record.ts'
@@ -26,7 +29,7 @@ import type { TopicEntry } from './topics.ts'
 /** Bytes fetched ahead by a member over all its partitions. */
 export const AHEAD_BYTES = 8 * 1024 * 1024
 
-export type Sessions = Pick<MemberOptions, 'sessionMs' | 'rebalanceMs'>
+export type Sessions = Pick<MemberOptions, 'sessionMs' | 'rebalanceMs' | 'handoverMs'>
 
 /** Works on a partition until its claim is to be given up. */
 export type Serve = (claim: Claim, member: Member, running: KafkaRunning) => Promise<void>
@@ -36,6 +39,7 @@ export class KafkaRunning implements Running {
   readonly done: Promise<void>
   readonly cursors = new Map<number, Cursor>()
   readonly moved = new Map<string, number>()
+  readonly #restoring = new Map<number, Restoring>()
   readonly #cluster: Cluster
   readonly #inputs: readonly TopicEntry[]
   readonly #member: Member
@@ -57,7 +61,18 @@ export class KafkaRunning implements Running {
     this.done.catch(() => {})
   }
 
-  async lag(): Promise<readonly Lag[]> {
+  /** How far a partition's state has been read; undefined when it is there. */
+  restores(partition: number, progress: Restoring | undefined): void {
+    if (progress) this.#restoring.set(partition, progress)
+    else this.#restoring.delete(partition)
+    for (const { name } of this.#inputs) this.moved.set(nameOf({ topic: name, partition }), Date.now())
+  }
+
+  lag(): Promise<readonly Lag[]> {
+    return translated(this.#lag())
+  }
+
+  async #lag(): Promise<readonly Lag[]> {
     const claims = this.#member.held.toSorted((a, b) => a.partition - b.partition)
     const partitions = claims.map(({ partition }) => partition)
     const lags = await Promise.all(
@@ -74,7 +89,8 @@ export class KafkaRunning implements Running {
             const oldest = messages > 0 ? await appendedAt(this.#cluster, entry, partition, from) : undefined
             const movedAt = Math.max(since, this.moved.get(nameOf({ topic: entry.name, partition })) ?? 0)
             const ms = oldest === undefined ? 0 : Math.max(0, Date.now() - oldest)
-            return { topic: entry.topic, partition, messages, ms, movedAt }
+            const restoring = this.#restoring.get(partition)
+            return { topic: entry.topic, partition, messages, ms, movedAt, ...(restoring && { restoring }) }
           }),
         )
       }),

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import { WeftError } from '../transport.ts'
@@ -24,7 +25,7 @@ export function securityOf(
   const tls = tlsOf(take, secure, env)
   const sasl = saslOf(take, secure, env)
   try {
-    if (tls) createSecureContext(tls())
+    if (tls) checkPem(tls())
     sasl?.()
   } catch (error) {
     throw new WeftError('INVALID', `what was given for TLS and SASL cannot be used: ${(error as Error).message}`, {
@@ -84,6 +85,17 @@ function saslOf(take: Take, secure: boolean, env: NodeJS.ProcessEnv): (() => Sas
     username,
     password: passwordFile ? read('passwordFile', passwordFile).trimEnd() : (WEFT_KAFKA_PASSWORD as string),
   })
+}
+
+/** TLS itself passes over an authority that is no certificate. */
+function checkPem(tls: Tls): void {
+  createSecureContext(tls)
+  for (const name of ['ca', 'cert'] as const) {
+    const { [name]: pem } = tls
+    const begin = pem?.indexOf('-----BEGIN CERTIFICATE-----')
+    if (begin === -1) throw new Error(`${name} holds no certificate in PEM`)
+    if (pem) new X509Certificate(pem.slice(begin))
+  }
 }
 
 function read(name: string, file: string): string {

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { checkSpec, titleOf } from '../checks.ts'
+import { checkAlterable, checkSpec, titleOf } from '../checks.ts'
 import { DEAD_LETTER_BYTES } from '../dead-letters.ts'
 import type { SchemaIds } from '../schema-ids.ts'
+import { describeTopicDifference, topicDifferences } from '../topic-differences.ts'
 import { type Topic, type TopicSpec, WeftError } from '../transport.ts'
 import { type Cluster, notFound } from './cluster.ts'
-import { type Configs, KafkaError, type NewTopic } from './driver.ts'
+import { type Configs, KafkaError, type Metadata, type NewTopic } from './driver.ts'
 import { persist } from './errors.ts'
 import { isOwn, nameOfOwn, nameOfTopic, topicOfName } from './names.ts'
 import { MAX_MESSAGE_BYTES } from './record.ts'
@@ -17,7 +18,7 @@ export interface TopicEntry {
 }
 
 const MEBIBYTE = 1024 * 1024
-const SHOWN = ['retention.ms', 'retention.bytes', 'cleanup.policy'] as const
+const SHOWN = ['retention.ms', 'retention.bytes', 'cleanup.policy', 'min.insync.replicas'] as const
 
 /** The cluster's topics as one tenant sees them; without a tenant all. */
 export class Topics {
@@ -74,9 +75,19 @@ export class Topics {
   }
 
   async all(): Promise<TopicSpec[]> {
-    const entries = [...(await this.names()).values()]
-    const configs = await this.#configs(entries.map(({ name }) => name))
-    return entries.map(({ topic, name, partitions }) => specOf(topic, partitions, configs.get(name) ?? {}))
+    return this.#specs(await this.names())
+  }
+
+  /** As they are now, in the order given. */
+  async #specs(wanted: ReadonlyMap<string, { readonly topic: Topic }>): Promise<TopicSpec[]> {
+    const found = new Map((await this.#cluster.all()).map(each => [each.name, each]))
+    const names = [...wanted.keys()].filter(name => found.has(name))
+    const configs = await this.#configs(names)
+    return names.map(name => {
+      const { leaders, replicas } = found.get(name) as Metadata['topics'][number]
+      const { topic } = wanted.get(name) as { topic: Topic }
+      return specOf({ topic, partitions: leaders.length, replicas }, configs.get(name) ?? {})
+    })
   }
 
   async ensure(specs: readonly TopicSpec[]): Promise<string[]> {
@@ -89,16 +100,35 @@ export class Topics {
     const missing = [...wanted].filter(([name]) => !existing.has(name))
     await createTopics(
       this.#cluster,
-      missing.map(([name, spec]) => ({ name, partitions: spec.partitions, configs: configsOf(spec) })),
+      missing.map(([name, spec]) => ({
+        name,
+        partitions: spec.partitions,
+        replicas: spec.replicas,
+        configs: configsOf(spec),
+      })),
     )
-    const names = [...wanted.keys()].filter(name => existing.has(name))
-    if (names.length === 0) return []
-    const configs = await this.#configs(names)
-    return names.flatMap(name => {
-      const spec = wanted.get(name) as TopicSpec
-      const partitions = this.#cluster.known(name) ?? spec.partitions
-      return differences(specOf(spec.topic, partitions, configs.get(name) ?? {}), spec)
-    })
+    const there = new Map([...wanted].filter(([name]) => existing.has(name)))
+    if (there.size === 0) return []
+    return (await this.#specs(there))
+      .flatMap(spec => topicDifferences(spec, there.get(nameOfTopic(spec.topic)) as TopicSpec))
+      .map(describeTopicDifference)
+  }
+
+  async alter(specs: readonly TopicSpec[]): Promise<void> {
+    const wanted = new Map<string, TopicSpec>()
+    for (const spec of specs) {
+      validate(spec)
+      wanted.set((await this.resolve(spec.topic)).name, spec)
+    }
+    const existing = await this.#specs(wanted)
+    for (const spec of existing) checkAlterable(spec, wanted.get(nameOfTopic(spec.topic)) as TopicSpec)
+    for (const spec of existing) {
+      const name = nameOfTopic(spec.topic)
+      const changes = topicDifferences(spec, wanted.get(name) as TopicSpec)
+      const configs = limitsOf(Object.fromEntries(changes.map(change => [change.field, change.wanted])))
+      const alter = () => this.#cluster.control.alterConfigs({ kind: 'topic', name }, configs)
+      if (Object.keys(configs).length > 0) await persist(alter, { forMs: this.#cluster.patienceMs })
+    }
   }
 
   #configs(names: readonly string[]): Promise<ReadonlyMap<string, Configs>> {
@@ -110,7 +140,12 @@ export class Topics {
 
 /** Makes topics; another that makes the same at the same time does no harm. Resolves when they can be used. */
 export async function createTopics(cluster: Cluster, topics: readonly NewTopic[]): Promise<void> {
-  let missing = topics
+  const { replicas, minInSync } = cluster.copies
+  let missing = topics.map(topic => ({
+    ...topic,
+    replicas: topic.replicas ?? replicas,
+    configs: { ...limitsOf({ minInSync }), ...topic.configs },
+  }))
   if (missing.length === 0) return
   await persist(
     async () => {
@@ -144,43 +179,51 @@ function validate(spec: TopicSpec): void {
 /** Largest record batch, in bytes: one message of the largest size as a dead letter, and what Kafka writes around it. */
 export const MAX_BATCH_BYTES = MAX_MESSAGE_BYTES + DEAD_LETTER_BYTES + 64 * 1024
 
-export function configsOf({
-  retentionMs,
-  retentionBytes,
-  cleanup = 'delete',
-}: Omit<TopicSpec, 'topic' | 'partitions'>): Configs {
-  const within = (value: number, least: number, most: number) =>
-    String(Math.round(Math.min(most, Math.max(least, value))))
+export function configsOf({ cleanup = 'delete', ...limits }: Omit<TopicSpec, 'topic' | 'partitions'>): Configs {
   return {
     'cleanup.policy': cleanup,
     'message.timestamp.type': 'LogAppendTime',
     'max.message.bytes': String(MAX_BATCH_BYTES),
-    'retention.ms': String(retentionMs ?? -1),
-    'retention.bytes': String(retentionBytes ?? -1),
-    // Whole segments go, so they must be a good deal smaller than what is to stay; 1 MiB is the least Kafka takes.
-    ...(retentionBytes === undefined ? {} : { 'segment.bytes': within(retentionBytes / 4, MEBIBYTE, 1024 * MEBIBYTE) }),
-    ...(retentionMs === undefined ? {} : { 'segment.ms': within(retentionMs / 4, 60_000, 7 * 86_400_000) }),
+    'retention.ms': '-1',
+    'retention.bytes': '-1',
+    ...limitsOf(limits),
   }
 }
 
-function specOf(topic: Topic, partitions: number, configs: Configs): TopicSpec {
+/** What can be changed of a topic that is there. */
+function limitsOf({
+  retentionMs,
+  retentionBytes,
+  minInSync,
+}: Pick<TopicSpec, 'retentionMs' | 'retentionBytes' | 'minInSync'>): Configs {
+  const within = (value: number, least: number, most: number) =>
+    String(Math.round(Math.min(most, Math.max(least, value))))
+  return {
+    // Whole segments go, so they must be a good deal smaller than what is to stay; 1 MiB is the least Kafka takes.
+    ...(retentionBytes !== undefined && {
+      'retention.bytes': String(retentionBytes),
+      'segment.bytes': within(retentionBytes / 4, MEBIBYTE, 1024 * MEBIBYTE),
+    }),
+    ...(retentionMs !== undefined && {
+      'retention.ms': String(retentionMs),
+      'segment.ms': within(retentionMs / 4, 60_000, 7 * 86_400_000),
+    }),
+    ...(minInSync !== undefined && { 'min.insync.replicas': String(minInSync) }),
+  }
+}
+
+function specOf(there: Pick<TopicSpec, 'topic' | 'partitions' | 'replicas'>, configs: Configs): TopicSpec {
   const limit = (name: string) => {
     const value = Number(configs[name] ?? -1)
     return value < 0 ? undefined : value
   }
   const [retentionMs, retentionBytes] = [limit('retention.ms'), limit('retention.bytes')]
+  const minInSync = limit('min.insync.replicas')
   return {
-    topic,
-    partitions,
+    ...there,
     ...(retentionMs === undefined ? {} : { retentionMs }),
     ...(retentionBytes === undefined ? {} : { retentionBytes }),
     cleanup: configs['cleanup.policy']?.includes('compact') ? 'compact' : 'delete',
+    ...(minInSync === undefined ? {} : { minInSync }),
   }
-}
-
-function differences(existing: TopicSpec, wanted: TopicSpec): string[] {
-  const fields = ['partitions', 'retentionMs', 'retentionBytes', 'cleanup'] as const
-  return fields
-    .filter(field => wanted[field] !== undefined && existing[field] !== wanted[field])
-    .map(field => `topic "${titleOf(wanted.topic)}" has ${field} ${existing[field] ?? 'unset'}, not ${wanted[field]}`)
 }

@@ -7,18 +7,21 @@ import { Committer } from './committer.ts'
 import { Cursor } from './cursor.ts'
 import type { Compression } from './driver.ts'
 import { Fetcher } from './fetcher.ts'
+import type { Claim } from './holdings.ts'
 import type { LocalState } from './local-state.ts'
-import type { Claim } from './member.ts'
 import { changelogOf } from './names.ts'
 import { positionsOf } from './positions.ts'
 import { TransactionalProducer } from './producer.ts'
 import { AHEAD_BYTES, nextOf, type Serve, type Sessions, started, startsOfGroup } from './running.ts'
+import { Standby } from './standby.ts'
 import type { TopicEntry, Topics } from './topics.ts'
 import { ClaimedState, KafkaTransaction } from './transaction.ts'
 
 export interface Transactions {
   readonly timeoutMs: number
   readonly compression: Compression
+  /** How many members beside the owner keep a copy of each partition's state. */
+  readonly standbys: number
 }
 
 /** See Transport.transact. */
@@ -29,7 +32,7 @@ export async function transact(
   inputs: readonly TopicEntry[],
   deadLetters: readonly TopicEntry[],
   own: string,
-  { group, from = 'earliest', commitEvery: { messages: maxCount = 1_000 } = {}, retry }: TransactOptions,
+  { group, from = 'earliest', commitEvery: { messages: maxCount = 1_000, ms: maxMs = 0 } = {}, retry }: TransactOptions,
   sessions: Sessions,
   transactions: Transactions,
   process: Process,
@@ -69,8 +72,8 @@ export async function transact(
       `${producer.id}#0`,
     )
     const claimed = new ClaimedState(cluster, changelog, partitions, state.partition(cluster.id, own, partition), claim)
-    await translated(claimed.restore())
-    const cursor = new Cursor(cluster, fetcher, partition, starts, { signal: claim.signal, maxCount })
+    await translated(claimed.restore(progress => running.restores(partition, progress)))
+    const cursor = new Cursor(cluster, fetcher, partition, starts, { signal: claim.signal, maxCount, maxMs })
     running.cursors.set(partition, cursor)
     const source: Source = {
       signal: claim.signal,
@@ -102,8 +105,13 @@ export async function transact(
   }
 
   const names = inputs.map(({ name }) => name)
-  const options = { group: own, topics: names, partitions, exclusive: false, ...sessions }
-  return started(cluster, inputs, from, options, serve, () => fetcher[Symbol.asyncDispose]())
+  const { standbys } = transactions
+  const copyOf = (partition: number) => state.partition(cluster.id, own, partition)
+  const standby = standbys > 0 ? new Standby(cluster, changelog, copyOf) : undefined
+  const options = { group: own, topics: names, partitions, exclusive: false, standbys, standby, ...sessions }
+  return started(cluster, inputs, from, options, serve, async () => {
+    await Promise.all([fetcher[Symbol.asyncDispose](), standby?.[Symbol.asyncDispose]()])
+  })
 }
 
 /**

@@ -1,15 +1,16 @@
-import { backoff, pause } from '../backoff.ts'
+import { backoff, OUTAGE_MS, pause } from '../backoff.ts'
 import { DEAD_LETTER_BYTES } from '../dead-letters.ts'
 import type { OpenTransaction } from '../processing.ts'
-import { type AppendOptions, type Message, type Topic, WeftError } from '../transport.ts'
-import { partsOf } from './appender.ts'
+import { type AppendOptions, type Message, type Restoring, type Topic, WeftError } from '../transport.ts'
 import { restore } from './changelog.ts'
-import { type Cluster, nameOf } from './cluster.ts'
+import { type Cluster, nameOf, translated } from './cluster.ts'
 import type { Committer } from './committer.ts'
 import type { Settled } from './cursor.ts'
+import { weftError } from './errors.ts'
 import { findIds, findIdsOrNot, lacksId } from './framing.ts'
+import type { Claim } from './holdings.ts'
 import { type PartitionState, stateKey } from './local-state.ts'
-import type { Claim } from './member.ts'
+import { partsOf } from './parts.ts'
 import { type Output, UnknownOutcome } from './producer.ts'
 import { MAX_MESSAGE_BYTES, recordOf } from './record.ts'
 import { configsOf, createTopics, type Topics } from './topics.ts'
@@ -34,8 +35,15 @@ export class ClaimedState {
     this.#claim = claim
   }
 
-  async restore(): Promise<void> {
-    this.at = await restore(this.#cluster, this.changelog, this.#claim.partition, this.local, this.#claim.signal)
+  async restore(progress?: (restoring: Restoring | undefined) => void): Promise<void> {
+    const place = { topic: this.changelog, partition: this.#claim.partition }
+    const since = Date.now()
+    try {
+      await restore(this.#cluster, place, this.local, this.#claim.signal, (done, of) => progress?.({ done, of, since }))
+      this.at = this.local.reflected?.offset
+    } finally {
+      progress?.(undefined)
+    }
   }
 
   /** Makes the changelog if this is the first state that the group keeps. */
@@ -103,22 +111,29 @@ export class KafkaTransaction implements OpenTransaction {
 
   /**
    * Finds the topics and the schemas' ids that were not known when they were appended to. NOT_FOUND and SCHEMA, as the
-   * fault of whoever appended; a registry that is away or was not given a schema in time is nobody's, and waited for.
+   * fault of whoever appended; a broker or a registry that is away, or was not given a schema in time, is nobody's, and
+   * waited for: no message becomes a dead letter by that.
    */
   async settle(): Promise<void> {
     const { ids } = this.#topics
     for (const { topic, messages, options } of this.#pending.splice(0)) {
-      const entry = await this.#topics.resolve(topic)
-      for (let attempt = 1; ; attempt++) {
-        try {
-          await (options.maxBytes === undefined ? findIds(messages, ids) : findIdsOrNot(messages, ids))
-          break
-        } catch (error) {
-          if (!(error instanceof WeftError && error.retryable)) throw error
-          if (!(await pause(backoff(attempt), this.signal))) throw error
-        }
-      }
+      const entry = await this.#patiently(() => this.#topics.resolve(topic))
+      await this.#patiently(() =>
+        options.maxBytes === undefined ? findIds(messages, ids) : findIdsOrNot(messages, ids),
+      )
       this.#outputs.push(...partsOf(entry, messages, { ...options, ids }))
+    }
+  }
+
+  async #patiently<T>(ask: () => Promise<T> | T): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await ask()
+      } catch (error) {
+        const reason = weftError(error)
+        if (!(reason instanceof WeftError && reason.retryable)) throw reason
+        if (!(await pause(backoff(attempt, { maxMs: OUTAGE_MS }), this.signal))) throw reason
+      }
     }
   }
 
@@ -166,7 +181,7 @@ export class KafkaTransaction implements OpenTransaction {
     const { changelog } = this.#state
     const outputs = [...this.#outputs]
     if (this.#changes.size > 0) {
-      await this.#state.prepare()
+      await translated(this.#state.prepare())
       const records = [...this.#changes].map(([name, value]) => {
         const message = { key: Buffer.from(name, 'latin1'), value: value ?? null, time: 0 }
         return { ...recordOf(message, changelog, { maxBytes: Number.POSITIVE_INFINITY }).record, headers: [] }

@@ -9,8 +9,12 @@ export interface Settings extends Pick<DriverOptions, 'tls' | 'sasl'> {
   readonly sessionMs: number
   readonly patienceMs: number
   readonly transactionMs: number
+  readonly handoverMs: number
+  readonly standbys: number
   readonly compression: Compression
   readonly state: string | undefined
+  readonly replicas: number | undefined
+  readonly minInSync: number | undefined
 }
 
 const DRIVERS = ['platformatic', 'kafkajs'] as const
@@ -37,7 +41,7 @@ export function settingsOf(url: string): Settings {
     parameters.delete(name)
     return given ?? undefined
   }
-  const number = (name: string, otherwise: number, least: number) => {
+  const number = <T extends number | undefined>(name: string, otherwise: T, least: number): T | number => {
     const given = take(name)
     if (given === undefined) return otherwise
     const value = Number(given)
@@ -57,10 +61,17 @@ export function settingsOf(url: string): Settings {
     sessionMs: number('sessionMs', 10_000, 100),
     patienceMs: number('patienceMs', 10_000, 0),
     transactionMs: number('transactionMs', 60_000, 1_000),
+    handoverMs: number('handoverMs', 300_000, 0),
+    standbys: number('standbys', 0, 0),
     compression: one('compression', COMPRESSIONS, 'none'),
     state: take('state'),
+    replicas: number('replicas', undefined, 1),
+    minInSync: number('minInSync', undefined, 1),
     ...securityOf(take, { secure: scheme === SECURE }),
   }
+  const { replicas, minInSync } = settings
+  if (replicas !== undefined && minInSync !== undefined && minInSync > replicas)
+    throw new WeftError('INVALID', `"${url}": of ${replicas} replicas ${minInSync} cannot be in sync`)
   const unknown = [...parameters.keys()]
   if (unknown.length > 0)
     throw new WeftError(

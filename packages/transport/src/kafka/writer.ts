@@ -1,16 +1,18 @@
+import { randomUUID } from 'node:crypto'
 import { partitionOf } from '../partitioner.ts'
 import { type Message, type Topic, WeftError, type Writer } from '../transport.ts'
-import { partsOf } from './appender.ts'
 import { replayDecided } from './changelog.ts'
 import { type Cluster, translated } from './cluster.ts'
 import { isFencing, weftError } from './errors.ts'
 import { findIds } from './framing.ts'
 import { WRITER_PARTITIONS, WRITERS } from './names.ts'
+import { partsOf } from './parts.ts'
 import { merged, type Output, TransactionalProducer, UnknownOutcome } from './producer.ts'
 import { configsOf, createTopics, type TopicEntry, type Topics } from './topics.ts'
 import type { Transactions } from './transact.ts'
 
 const NAME_BYTES = 1_000
+const MOST_CLAIMS = 10
 
 interface Waiting {
   readonly entry: TopicEntry
@@ -39,6 +41,9 @@ export class KafkaWriter implements Writer {
   #last: Map<string, bigint> | undefined
   #running: Promise<void> | undefined
   #fenced: WeftError | undefined
+  /** Who has the name, as it was noted when it was taken. */
+  #owner: string | undefined
+  readonly #token = randomUUID()
   #closed = false
 
   /** Fences whoever had the name, and ends what it left open. */
@@ -71,16 +76,36 @@ export class KafkaWriter implements Writer {
       const configs = { ...configsOf({ cleanup: 'compact' }), 'segment.bytes': String(16 * 1024 * 1024) }
       await createTopics(this.#cluster, [{ name: WRITERS, partitions: WRITER_PARTITIONS, configs }])
     }
-    await this.#producer.begin()
+    for (let tries = 1; ; tries++) {
+      await this.#producer.begin()
+      try {
+        await this.#producer.run([this.#note([[JSON.stringify([this.#own]), this.#token]])])
+        break
+      } catch (error) {
+        // Whoever had the name until now may have begun anew before it could see that it has it no more.
+        if (!(isFencing(error) && tries < MOST_CLAIMS)) throw error
+      }
+    }
     await this.#read()
+  }
+
+  #note(entries: readonly (readonly [key: string, value: string])[]): Output {
+    const records = entries.map(([key, value]) => ({
+      key: Buffer.from(key),
+      value: Buffer.from(value),
+      headers: [],
+      timestamp: 0n,
+    }))
+    return { topic: WRITERS, partition: this.#partition, records }
   }
 
   /**
    * Writers share partitions, and none waits for another's transactions: its own have ended. A note's key is [writer,
-   * topic] in JSON, its value the sequence as text.
+   * topic] in JSON, its value the sequence as text; that of [writer] says who has the name.
    */
   async #read(): Promise<void> {
     const last = new Map<string, bigint>()
+    let owner: string | undefined
     const from = (await this.#cluster.offsets([{ topic: WRITERS, partition: this.#partition, time: -2n }])).values()
     for await (const records of replayDecided(
       this.#cluster,
@@ -90,9 +115,13 @@ export class KafkaWriter implements Writer {
       this.#transportClosed,
     ))
       for (const { key, value } of records) {
-        const [writer, topic] = JSON.parse(Buffer.from(key ?? []).toString()) as [string, string]
-        if (writer === this.#own && value) last.set(topic, BigInt(Buffer.from(value).toString()))
+        const [writer, topic] = JSON.parse(Buffer.from(key ?? []).toString()) as [string, string?]
+        if (writer !== this.#own || !value) continue
+        const text = Buffer.from(value).toString()
+        if (topic === undefined) owner = text
+        else last.set(topic, BigInt(text))
       }
+    this.#owner = owner
     this.#last = last
   }
 
@@ -161,30 +190,34 @@ export class KafkaWriter implements Writer {
     }
     const notes = [...last].filter(([topic, sequence]) => this.#last?.get(topic) !== sequence)
     if (notes.length === 0) return
-    const records = notes.map(([topic, sequence]) => ({
-      key: Buffer.from(JSON.stringify([this.#own, topic])),
-      value: Buffer.from(String(sequence)),
-      headers: [],
-      timestamp: 0n,
-    }))
+    const note = this.#note(notes.map(([topic, sequence]) => [JSON.stringify([this.#own, topic]), String(sequence)]))
     try {
-      await this.#producer.run([...merged(outputs), { topic: WRITERS, partition: this.#partition, records }])
+      await this.#producer.run([...merged(outputs), note])
       this.#last = last
     } catch (error) {
       this.#last = undefined
-      if (!(error instanceof UnknownOutcome)) throw error
-      // Whoever took over has ended it, and reads how.
-      if (isFencing(error.cause)) throw error.cause
-      // Beginning anew decides it; what was noted tells how.
+      if (!(error instanceof UnknownOutcome || isFencing(error))) throw error
+      // Beginning anew decides it, unless another has the name; what was noted tells how.
       await this.#recover()
       const done = notes.every(([topic, sequence]) => this.#last?.get(topic) === sequence)
       if (!done) throw new WeftError('UNAVAILABLE', 'a transaction was taken back', { cause: error })
     }
   }
 
+  /** Throws what is fencing only if another has taken the name. */
   async #recover(): Promise<void> {
-    await this.#producer.begin({ own: true })
-    await this.#read()
+    try {
+      await this.#producer.begin({ own: true })
+      await this.#read()
+    } catch (error) {
+      if (!isFencing(error)) throw error
+      // A broker that has ended a transaction for taking too long answers as if another had.
+      await this.#read()
+      if (this.#owner !== this.#token) throw error
+      await this.#producer.begin()
+      await this.#read()
+      if (this.#owner !== this.#token) throw error
+    }
   }
 
   #check(): void {

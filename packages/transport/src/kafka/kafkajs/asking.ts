@@ -1,7 +1,7 @@
 import type { Address } from '../driver.ts'
 import { refusalOf } from '../refusal.ts'
 import { agreed } from '../versions.ts'
-import { type Connections, end } from './connections.ts'
+import type { Connections } from './connections.ts'
 import { apiKeys, Decoder, type Definition, Encoder, type Request, requests } from './library.ts'
 
 /** A kind of request, in the versions that are spoken here. */
@@ -23,7 +23,7 @@ export function asking(connections: Connections): Ask {
   return async (broker, api, args) => {
     const name = `${broker.host}:${broker.port}`
     try {
-      const { connection, offered } = await connections.get(broker)
+      const { connection, offered, end } = await connections.get(broker)
       const { request, decode } = api.exchange(agreed(api.name, api.versions, offered.get(api.key)), args)
       try {
         const response = { decode, parse: async (answer: unknown) => answer }
@@ -32,7 +32,7 @@ export function asking(connections: Connections): Ask {
         return answer as Awaited<ReturnType<typeof decode>>
       } catch (error) {
         // An answer that comes later would find nobody, and whatever follows on this connection would wait behind it.
-        if ((error as Error).name === 'KafkaJSRequestTimeoutError') await end(connection)
+        if ((error as Error).name === 'KafkaJSRequestTimeoutError') await end()
         throw error
       }
     } catch (error) {

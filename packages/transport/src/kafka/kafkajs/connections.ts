@@ -8,6 +8,8 @@ import { Connection, requests } from './library.ts'
 export interface Connected {
   readonly connection: Connection
   readonly offered: ReadonlyMap<number, Offered>
+  /** What still waits for an answer fails, and the next request makes a new connection. */
+  end(): Promise<void>
 }
 
 const [TLS_ALERT, TLS_MAJOR_VERSION] = [21, 3]
@@ -21,6 +23,8 @@ export class Connections {
   readonly #options: DriverOptions
   readonly #timeoutMs: number
   readonly #kept = new Map<string, Promise<Connected>>()
+  /** Those that are being made too. */
+  readonly #open = new Set<Connection>()
   #closed = false
 
   constructor(options: DriverOptions, timeoutMs: number) {
@@ -62,16 +66,25 @@ export class Connections {
         if (!secrets) socket.once('data', chunk => refuseTls(socket, chunk))
         // Before the library's own listeners: from here on nobody is to ask on it.
         for (const event of ['end', 'error', 'close']) socket.once(event, ended)
+        socket.once('close', () => this.#open.delete(connection))
         return socket.setNoDelay(true)
       },
     })
+    this.#open.add(connection)
     withoutIdleTimers(connection)
     // The library bounds requests by the lane's time, which may be long, and some steps of logging in by none.
     const late = Promise.withResolvers<never>()
     const timer = setTimeout(() => late.reject(new Error(`not connected after ${2 * patienceMs} ms`)), 2 * patienceMs)
     try {
       const offered = await Promise.race([late.promise, this.#introduce(connection)])
-      return { connection, offered }
+      return {
+        connection,
+        offered,
+        end: () => {
+          ended()
+          return end(connection)
+        },
+      }
     } catch (error) {
       await end(connection)
       throw error
@@ -92,30 +105,27 @@ export class Connections {
     connection.setVersions(Object.fromEntries(answer.apiVersions.map(each => [each.apiKey, each])))
     connection.setSupportAuthenticationProtocol(true)
     await connection.authenticate()
+    // By default it logs in again 10 s before a session ends, and so with every request if sessions are shorter.
+    const sessionMs = Number(connection.sessionLifetime.toString())
+    connection.reauthenticationThreshold = Math.min(10_000, sessionMs / 5)
     return new Map(answer.apiVersions.map(each => [each.apiKey, each]))
   }
 
   /** What still waits for an answer fails. */
   async close(): Promise<void> {
     this.#closed = true
-    const kept = [...this.#kept.values()]
     this.#kept.clear()
-    await Promise.all(
-      kept.map(made =>
-        made.then(
-          ({ connection }) => end(connection),
-          () => {},
-        ),
-      ),
-    )
+    await Promise.all([...this.#open].map(end))
   }
 }
 
 /** The library waits for answers before it hangs up, for ever if need be: whoever waits for one is told first. */
-export async function end(connection: Connection): Promise<void> {
-  connection.rejectRequests(new Error('the connection was closed'))
+async function end(connection: Connection): Promise<void> {
+  const ended = new Error('the connection was closed')
+  connection.rejectRequests(ended)
+  // With an error, which also ends an attempt to connect.
+  connection.socket?.destroy(ended)
   await connection.disconnect()
-  connection.socket?.destroy()
 }
 
 /** The library would take the first bytes of a TLS alert for a length, and wait for so many. */

@@ -64,6 +64,10 @@ export interface Connection {
   setVersions(versions: object): void
   setSupportAuthenticationProtocol(supported: boolean): void
   authenticate(): Promise<void>
+  /** Milliseconds, 0 if a login is for ever. */
+  readonly sessionLifetime: { toString(): string }
+  /** So many milliseconds before that. */
+  reauthenticationThreshold: number
   send(exchange: {
     request: Request
     response: { decode: (bytes: Buffer) => Promise<unknown>; parse: (answer: unknown) => Promise<unknown> }

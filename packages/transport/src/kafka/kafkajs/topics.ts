@@ -24,12 +24,15 @@ export const METADATA = ownApi({
     const topics = from.readArray(each => {
       const [code, name, internal] = [each.readInt16(), each.readString() ?? '', each.readBoolean()]
       const leaders: number[] = []
+      let copies = Number.POSITIVE_INFINITY
       each.readArray(part => {
         const [partCode, partition, leader] = [part.readInt16(), part.readInt32(), part.readInt32()]
-        for (let replicas = 0; replicas < 3; replicas++) part.readArray(id => id.readInt32())
+        // Those that have it, those that are in sync, those that are away.
+        const [replicas] = [0, 1, 2].map(() => part.readArray(id => id.readInt32()).length)
+        copies = Math.min(copies, replicas ?? 0)
         leaders[partition] = partCode === 0 || errorOf(partCode) === 'REPLICA_NOT_AVAILABLE' ? leader : -1
       })
-      return { name, internal, leaders, ...failed(code) }
+      return { name, internal, leaders, replicas: copies, ...failed(code) }
     })
     return { cluster, controller, brokers, topics }
   },
@@ -119,9 +122,10 @@ export const topics = (
   async createTopics(broker, topics) {
     const { topicErrors } = await ask(broker, CREATE_TOPICS, {
       timeout: 10_000,
-      topics: topics.map(({ name, partitions, configs }) => ({
+      topics: topics.map(({ name, partitions, replicas = -1, configs }) => ({
         topic: name,
         numPartitions: partitions,
+        replicationFactor: replicas,
         configEntries: Object.entries(configs).map(([name, value]) => ({ name, value })),
       })),
     })

@@ -1,5 +1,5 @@
 import { apiVersionsV2, type Connection, type ConnectionPool, ResponseError } from '@platformatic/kafka'
-import type { Address } from '../driver.ts'
+import { type Address, KafkaError } from '../driver.ts'
 import { refusalOf } from '../refusal.ts'
 import { agreed, type Offered } from '../versions.ts'
 
@@ -31,8 +31,15 @@ export type AskAny = <T, A extends unknown[]>(api: Api<T, A>, ...args: A) => Pro
 const offers = new WeakMap<Connection, Promise<ReadonlyMap<number, Offered>>>()
 
 async function offersOf(connection: Connection): Promise<ReadonlyMap<number, Offered>> {
-  const { apiKeys } = await apiVersionsV2.api.async(connection, '', '')
-  return new Map(apiKeys.map(each => [each.apiKey, each]))
+  try {
+    const { apiKeys } = await apiVersionsV2.api.async(connection, '', '')
+    return new Map(apiKeys.map(each => [each.apiKey, each]))
+  } catch (error) {
+    offers.delete(connection)
+    // An answer, but not to the request that waits for this one.
+    if (error instanceof ResponseError) throw new KafkaError('UNSUPPORTED_VERSION', error.message, error)
+    throw error
+  }
 }
 
 export function asking(pool: ConnectionPool): Ask {
@@ -63,7 +70,10 @@ export function asking(pool: ConnectionPool): Ask {
       met.add(at)
       return answer
     } catch (error) {
-      if (error instanceof ResponseError && error.response) return error.response as never
+      if (error instanceof ResponseError && error.response) {
+        met.add(at)
+        return error.response as never
+      }
       throw refusalOf((connection && endings.get(connection)) ?? error, broker, { met: met.has(at) })
     }
   }

@@ -69,7 +69,8 @@ function laneOf(pool: ConnectionPool, seeds: readonly Address[], closed: () => v
           const leaders: number[] = []
           for (const { partitionIndex, leaderId, errorCode } of topic.partitions)
             leaders[partitionIndex] = errorCode === 0 || errorOf(errorCode) === 'REPLICA_NOT_AVAILABLE' ? leaderId : -1
-          return { name: topic.name ?? '', internal: topic.isInternal, leaders, ...failed(topic.errorCode) }
+          const replicas = Math.min(...topic.partitions.map(({ replicaNodes }) => replicaNodes.length))
+          return { name: topic.name ?? '', internal: topic.isInternal, leaders, replicas, ...failed(topic.errorCode) }
         }),
       }
     },

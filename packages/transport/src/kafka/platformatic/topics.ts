@@ -22,10 +22,10 @@ export const topics = (
   askAny: AskAny,
 ): Pick<Lane, 'createTopics' | 'describeTopicConfigs' | 'alterConfigs'> => ({
   async createTopics(broker, topics) {
-    const asked = topics.map(({ name, partitions, configs }) => ({
+    const asked = topics.map(({ name, partitions, replicas = -1, configs }) => ({
       name,
       numPartitions: partitions,
-      replicationFactor: -1,
+      replicationFactor: replicas,
       assignments: [],
       configs: Object.entries(configs).map(([key, value]) => ({ name: key, value })),
     }))
