@@ -113,9 +113,9 @@ export class Batch {
   }
 
   /** A batch's payload: each message behind its metadata, which is behind its size. */
-  static encode(messages: readonly Outgoing[], sequence: (message: OutgoingMessage) => bigint): Buffer {
+  static encode(messages: readonly Outgoing[], sequenceIds: readonly bigint[]): Buffer {
     const writer = new Writer(messages.reduce((sum, { message }) => sum + (message.value?.length ?? 0) + OVERHEAD, 64))
-    for (const { message } of messages) {
+    for (const [i, { message }] of messages.entries()) {
       const sizeAt = writer.length
       writer.uint32(0)
       const key = keyOf(message.key)
@@ -126,7 +126,7 @@ export class Batch {
         eventTime: message.eventTime,
         partitionKeyIsBase64: key?.isBase64,
         orderingKey: message.orderingKey,
-        sequenceId: sequence(message),
+        sequenceId: sequenceIds[i],
         nullValue: message.value === null ? true : undefined,
         nullPartitionKey: key ? undefined : true,
       })

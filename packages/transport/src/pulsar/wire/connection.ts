@@ -3,9 +3,13 @@ import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import type { Command, CommandName, CommandOf } from './commands.ts'
 import { encodeCommand, FrameReader } from './frame.ts'
 import { PulsarError } from './pulsar-error.ts'
+import type { RequestName, Requests } from './requests.ts'
 
 /** The protocol version of Pulsar 4.0; a broker answers with the lower of this and its own. */
 const PROTOCOL_VERSION = 21
+
+/** Of a message, unless the broker says otherwise. */
+export const MAX_MESSAGE_BYTES = 5 * 1024 * 1024
 
 /** Who connects, asked anew at each connection and whenever the broker wants to know again: tokens expire. */
 export interface Authentication {
@@ -29,29 +33,6 @@ export interface ConnectOptions {
   readonly keepAliveMs: number
 }
 
-/** Commands with a request id, and what answers them when all is well. An `error` with the same id can answer any. */
-interface Requests {
-  producer: 'producerSuccess'
-  subscribe: 'success'
-  unsubscribe: 'success'
-  closeProducer: 'success'
-  closeConsumer: 'success'
-  seek: 'success'
-  partitionedMetadata: 'partitionedMetadataResponse'
-  lookup: 'lookupResponse'
-  getLastMessageId: 'getLastMessageIdResponse'
-  topicsOfNamespace: 'topicsOfNamespaceResponse'
-  getSchema: 'getSchemaResponse'
-  getOrCreateSchema: 'getOrCreateSchemaResponse'
-  ack: 'ackResponse'
-  newTxn: 'newTxnResponse'
-  addPartitionToTxn: 'addPartitionToTxnResponse'
-  addSubscriptionToTxn: 'addSubscriptionToTxnResponse'
-  endTxn: 'endTxnResponse'
-  tcClientConnect: 'tcClientConnectResponse'
-}
-export type RequestName = keyof Requests
-
 interface Waiting {
   readonly doing: string
   resolve(body: unknown): void
@@ -69,7 +50,7 @@ export interface Listener {
 export class Connection {
   readonly address: string
   serverVersion = ''
-  maxMessageBytes = 5 * 1024 * 1024
+  maxMessageBytes = MAX_MESSAGE_BYTES
   readonly #socket: Socket
   readonly #options: ConnectOptions
   readonly #frames = new FrameReader()
@@ -330,6 +311,11 @@ export class Connection {
     this.#producers.clear()
     this.#consumers.clear()
     this.#gone.resolve(error)
+  }
+
+  /** Gives it up: the broker does not keep to the protocol, or asks to begin anew. Whoever is attached connects again. */
+  abandon(why: string): void {
+    this.#fail(new PulsarError('ConnectionLost', `${this.address}: ${why}`))
   }
 
   /** What is under way is rejected. */

@@ -1,13 +1,11 @@
-import { randomUUID } from 'node:crypto'
 import { Batch, type Outgoing } from './batch.ts'
 import type { Brokers } from './brokers.ts'
-import type { Command, Compression, MessageId, Metadata, Schema } from './commands.ts'
-import { COMPRESSION } from './commands.ts'
-import { compress } from './compression.ts'
-import type { Connection } from './connection.ts'
-import { encodeSend, SEND_OVERHEAD } from './frame.ts'
+import type { Command, Compression, MessageId, Schema } from './commands.ts'
+import { type Connection, MAX_MESSAGE_BYTES } from './connection.ts'
+import { SEND_OVERHEAD } from './frame.ts'
 import { Link } from './link.ts'
-import { keyOf, type OutgoingMessage, type TransactionId } from './message.ts'
+import type { OutgoingMessage } from './message.ts'
+import { batched, type OutgoingEntry, Sequences, single } from './outgoing.ts'
 import { PulsarError } from './pulsar-error.ts'
 
 /** By its number in ProducerAccessMode. */
@@ -38,9 +36,7 @@ export interface ProducerOptions {
 }
 
 /** One entry on its way: sent again, the same, after each loss of the connection until the broker has it. */
-interface Pending {
-  readonly sequenceId: bigint
-  readonly frame: readonly Uint8Array[]
+interface Pending extends OutgoingEntry {
   readonly bytes: number
   readonly at: number
   /** Of its messages, in order; none for a chunk but the last. */
@@ -60,7 +56,7 @@ export class Producer {
   readonly #batch: Batch
   #pending: Pending[] = []
   #pendingBytes = 0
-  #sequence = -1n
+  readonly #sequences = new Sequences()
   #epoch = 0
   #topicEpoch: number | undefined
   #schemaVersion: Uint8Array | undefined
@@ -84,7 +80,7 @@ export class Producer {
       throw error
     }
     producer.#opened = true
-    producer.#sequence = producer.lastSequenceId
+    producer.#sequences.last = producer.lastSequenceId
     return producer
   }
 
@@ -189,110 +185,31 @@ export class Producer {
 
   #dispatch(messages: readonly Outgoing[]): void {
     const first = messages[0] as Outgoing
-    const { transaction } = first.message
     try {
-      if (messages.length === 1) this.#one(first, transaction)
-      else this.#many(messages, transaction)
+      const envelope = {
+        producerId: this.#id,
+        producerName: this.name,
+        schemaVersion: first.message.schemaVersion ?? this.#schemaVersion,
+        transaction: first.message.transaction,
+        compression: this.#options.compression ?? 'none',
+      } as const
+      const limits = {
+        largest: (this.#connection?.maxMessageBytes ?? MAX_MESSAGE_BYTES) - SEND_OVERHEAD,
+        chunking: this.#options.chunking ?? false,
+        topic: this.#options.topic,
+      }
+      if (messages.length > 1) this.#push(batched(messages, this.#batch.byKey, envelope, this.#sequences), messages)
+      else {
+        const entries = single(first.message, envelope, this.#sequences, limits)
+        for (const [i, entry] of entries.entries()) this.#push(entry, i === entries.length - 1 ? messages : [])
+      }
     } catch (cause) {
       const error = cause instanceof PulsarError ? cause : new PulsarError('UnknownError', String(cause), { cause })
       for (const { reject } of messages) reject(error)
     }
   }
 
-  #next(given: bigint | undefined): bigint {
-    const sequenceId = given ?? this.#sequence + 1n
-    if (sequenceId > this.#sequence) this.#sequence = sequenceId
-    return sequenceId
-  }
-
-  #base(sequenceId: bigint, transaction: TransactionId | undefined) {
-    return {
-      producerName: this.name,
-      sequenceId,
-      publishTime: Date.now(),
-      txnLeast: transaction?.least,
-      txnMost: transaction?.most,
-    }
-  }
-
-  #one(outgoing: Outgoing, transaction: TransactionId | undefined): void {
-    const { message } = outgoing
-    const { compression = 'none', chunking = false, topic } = this.#options
-    const value = message.value ?? new Uint8Array()
-    const packed = compression === 'none' ? value : compress(compression, value)
-    const sequenceId = this.#next(message.sequenceId)
-    const key = keyOf(message.key)
-    const metadata: Metadata = {
-      ...this.#base(sequenceId, transaction),
-      properties: message.properties?.map(([key, value]) => ({ key, value })),
-      partitionKey: key?.text,
-      partitionKeyIsBase64: key?.isBase64,
-      compression: compression === 'none' ? undefined : COMPRESSION[compression],
-      uncompressedSize: value.length,
-      eventTime: message.eventTime,
-      schemaVersion: message.schemaVersion ?? this.#schemaVersion,
-      orderingKey: message.orderingKey,
-      deliverAtTime: message.deliverAt,
-      nullValue: message.value === null ? true : undefined,
-      nullPartitionKey: message.key === undefined ? true : undefined,
-    }
-    const largest = (this.#connection?.maxMessageBytes ?? 5 * 2 ** 20) - SEND_OVERHEAD
-    const head = encodeSend({ producerId: this.#id, sequenceId, messages: 1, ...txnOf(transaction) }, metadata, packed)
-    if (head.length + packed.length <= largest) {
-      this.#push(sequenceId, [head, packed], [outgoing])
-      return
-    }
-    const room = largest - head.length
-    if (!chunking || room <= 0)
-      throw new PulsarError(
-        'TooLarge',
-        `a message of ${head.length + packed.length} bytes to ${topic}: ${largest} are the most`,
-      )
-    const uuid = `${this.name}-${randomUUID()}`
-    const chunks = Math.ceil(packed.length / room)
-    for (let chunk = 0; chunk < chunks; chunk++) {
-      const piece = packed.subarray(chunk * room, (chunk + 1) * room)
-      const send = { producerId: this.#id, sequenceId, messages: 1, isChunk: true, ...txnOf(transaction) }
-      const part = encodeSend(send, { ...metadata, uuid, chunks, chunkId: chunk, chunkedBytes: packed.length }, piece)
-      this.#push(sequenceId, [part, piece], chunk === chunks - 1 ? [outgoing] : [])
-    }
-  }
-
-  #many(messages: readonly Outgoing[], transaction: TransactionId | undefined): void {
-    const { compression = 'none' } = this.#options
-    let first: bigint | undefined
-    let last = 0n
-    const body = Batch.encode(messages, message => {
-      last = this.#next(message.sequenceId)
-      first ??= last
-      return last
-    })
-    const packed = compression === 'none' ? body : compress(compression, body)
-    const { message } = messages[0] as Outgoing
-    const key = this.#batch.byKey ? keyOf(message.key) : undefined
-    const sequenceId = first as bigint
-    const metadata: Metadata = {
-      ...this.#base(sequenceId, transaction),
-      partitionKey: key?.text,
-      partitionKeyIsBase64: key?.isBase64,
-      orderingKey: this.#batch.byKey ? message.orderingKey : undefined,
-      compression: compression === 'none' ? undefined : COMPRESSION[compression],
-      uncompressedSize: body.length,
-      messagesInBatch: messages.length,
-      schemaVersion: message.schemaVersion ?? this.#schemaVersion,
-      highestSequenceId: last,
-    }
-    const send = {
-      producerId: this.#id,
-      sequenceId,
-      messages: messages.length,
-      highestSequenceId: last,
-      ...txnOf(transaction),
-    }
-    this.#push(sequenceId, [encodeSend(send, metadata, packed), packed], messages)
-  }
-
-  #push(sequenceId: bigint, frame: readonly Uint8Array[], settle: readonly Outgoing[]): void {
+  #push({ sequenceId, frame }: OutgoingEntry, settle: readonly Outgoing[]): void {
     const bytes = frame.reduce((sum, piece) => sum + piece.length, 0)
     this.#pending.push({ sequenceId, frame, bytes, at: performance.now(), settle })
     this.#pendingBytes += bytes
@@ -306,7 +223,7 @@ export class Producer {
       // Older: answered before, and answered again after it was sent again.
       if (!head || sequenceId < head.sequenceId) return
       if (sequenceId > head.sequenceId) {
-        this.#lost()
+        this.#connection?.abandon(`acknowledged ${sequenceId} on ${this.#options.topic} before ${head.sequenceId}`)
         return
       }
       this.#shift()
@@ -318,6 +235,8 @@ export class Producer {
       const error = PulsarError.of(command.body.error, command.body.message, `sending to ${this.#options.topic}`)
       if (error.code === 'ProducerFenced' || error.code === 'TopicTerminatedError') this.#fail(error)
       const [head] = this.#pending
+      // What passes is sent again, the same, over another connection.
+      if (error.retryable) this.#connection?.abandon(error.message)
       if (error.retryable || this.#error || head?.sequenceId !== command.body.sequenceId) return
       this.#shift()
       for (const { reject } of head.settle) reject(error)
@@ -386,6 +305,3 @@ export class Producer {
     await connection?.request('closeProducer', { producerId: this.#id }).catch(() => {})
   }
 }
-
-const txnOf = (transaction: TransactionId | undefined) =>
-  transaction ? { txnLeast: transaction.least, txnMost: transaction.most } : {}

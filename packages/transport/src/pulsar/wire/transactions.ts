@@ -1,8 +1,9 @@
 import type { Brokers } from './brokers.ts'
 import type { CommandOf } from './commands.ts'
-import type { Connection, RequestName } from './connection.ts'
+import type { Connection } from './connection.ts'
 import type { TransactionId } from './message.ts'
 import { PulsarError } from './pulsar-error.ts'
+import type { RequestName } from './requests.ts'
 
 /** The system topic whose partitions are the coordinators. */
 const COORDINATORS = 'persistent://pulsar/system/transaction_coordinator_assign'
