@@ -172,7 +172,7 @@ export class KafkaWriter implements Writer {
     this.#running = undefined
   }
 
-  async #write(works: readonly Waiting[]): Promise<void> {
+  async #write(works: readonly Waiting[], again = false): Promise<void> {
     if (this.#fenced) throw this.#fenced
     if (!this.#producer.ready || !this.#last) await this.#recover()
     const last = new Map(this.#last)
@@ -200,15 +200,19 @@ export class KafkaWriter implements Writer {
       this.#last = undefined
       if (!(error instanceof UnknownOutcome || isFencing(error))) throw error
       // Beginning anew decides it, unless another has the name; what was noted tells how.
-      await this.#recover()
+      await this.#recover(error instanceof UnknownOutcome ? error.cause : error)
       const done = notes.every(([topic, sequence]) => this.#last?.get(topic) === sequence)
+      // Whoever had the name before may have ended it by beginning anew just before it saw that it has it no more.
+      if (!done && !again && isFencing(error)) return this.#write(works, true)
       if (!done) throw new WeftError('UNAVAILABLE', 'a transaction was taken back', { cause: error })
     }
   }
 
   /** Throws what is fencing only if another has taken the name. */
-  async #recover(): Promise<void> {
+  async #recover(fencing?: unknown): Promise<void> {
     try {
+      // Asked as its own, a broker may hand over what a successor has by now.
+      if (isFencing(fencing)) throw fencing
       await this.#producer.begin({ own: true })
       await this.#read()
     } catch (error) {
