@@ -66,7 +66,7 @@ const cases = ({ port }: KafkaServer) => {
       await settled(transport, group)
     }
     const reflected = async (cluster: string) => {
-      const local = new LocalState(directory)
+      const local = await LocalState.open(directory)
       const found = local.partition(cluster, group, 0).reflected?.offset
       await local.close()
       return found
@@ -104,17 +104,17 @@ const cases = ({ port }: KafkaServer) => {
     await first.append(input, sent)
     await settled(first, group)
     // Each of them has all of it, whoever owns it.
-    const reflected = (directory: string) => {
-      const local = new LocalState(directory)
+    const reflected = async (directory: string) => {
+      const local = await LocalState.open(directory)
       const found = [0, 1, 2, 3].map(partition => local.partition(first.cluster, group, partition).reflected?.offset)
       return { found, close: () => local.close() }
     }
-    const [mine, theirs] = [reflected(one), reflected(other)]
+    const [mine, theirs] = [await reflected(one), await reflected(other)]
     await Promise.all([mine.close(), theirs.close()])
     const least = mine.found.map((offset, i) => [offset ?? 0n, theirs.found[i] ?? 0n].reduce((a, b) => (a > b ? a : b)))
     for (const directory of directories)
       await until('its copies are warm', async () => {
-        const { found, close } = reflected(directory)
+        const { found, close } = await reflected(directory)
         await close()
         return found.every((offset, i) => offset !== undefined && offset >= (least[i] as bigint))
       })

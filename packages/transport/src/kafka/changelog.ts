@@ -100,14 +100,14 @@ export async function restore(
   progress: (done: number, of: number) => void = () => {},
 ): Promise<bigint | undefined> {
   if ((await cluster.partitions(place.topic)) === undefined) {
-    if (state.reflected) state.clear()
+    if (state.reflected) await state.clear()
     return undefined
   }
   for (;;) {
     const [first, end] = await boundsOf(cluster, place)
     const known = state.reflected
     // Too old, or a copy of what lies there no more.
-    if (known && (Date.now() - known.at > FRESH_MS || known.offset < first || known.offset > end)) state.clear()
+    if (known && (Date.now() - known.at > FRESH_MS || known.offset < first || known.offset > end)) await state.clear()
     const from = state.reflected?.offset ?? first
     progress(0, Number(end - from))
     if (
@@ -128,7 +128,7 @@ async function replayInto(
   let at = state.reflected?.offset
   try {
     for await (const { records, next } of replayed) {
-      if (!state.apply(changesOf(records), next, at)) return false
+      if (!(await state.apply(changesOf(records), next, at))) return false
       at = next
       progress(next)
     }

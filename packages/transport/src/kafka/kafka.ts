@@ -73,7 +73,7 @@ class Kafka implements Transport {
   readonly #topics: Topics
   readonly #appender: Appender
   readonly #settings: Settings
-  #state: LocalState | undefined
+  #state: Promise<LocalState> | undefined
   readonly #members = new Set<AsyncDisposable>()
   readonly #closed = new AbortController()
   #closing: Promise<void> | undefined
@@ -170,12 +170,12 @@ class Kafka implements Transport {
           : `topics of one transact have equally many partitions, not ${inputs.map(({ topic, partitions }) => `${topic.name}: ${partitions}`).join(', ')}`,
       )
     const deadLetters = await Promise.all(inputs.map(entry => this.#deadLetters(entry, options.deadLetters)))
-    this.#state ??= new LocalState(this.#settings.state)
+    const state = await this.#localState()
     return this.#keep(
       await transact(
         this.#cluster,
         this.#topics,
-        this.#state,
+        state,
         inputs,
         deadLetters,
         this.#topics.own(options.group),
@@ -185,6 +185,16 @@ class Kafka implements Transport {
         process,
       ),
     )
+  }
+
+  #localState(): Promise<LocalState> {
+    const opening = this.#state ?? LocalState.open(this.#settings.state)
+    this.#state = opening
+    // What fails once may succeed the next time.
+    opening.catch(() => {
+      if (this.#state === opening) this.#state = undefined
+    })
+    return opening
   }
 
   get #transactions(): Transactions {
@@ -232,7 +242,7 @@ class Kafka implements Transport {
     this.#closed.abort()
     await Promise.allSettled([...this.#members].map(member => member[Symbol.asyncDispose]()))
     await this.#appender.close()
-    await this.#state?.close()
+    await (await this.#state?.catch(() => undefined))?.close()
     await this.#cluster[Symbol.asyncDispose]()
   }
 }

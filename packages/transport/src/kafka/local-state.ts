@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open, type RootDatabase } from 'lmdb'
+import { LmdbGate } from '../lmdb-gate.ts'
 import { WeftError } from '../transport.ts'
 
 type Bytes = RootDatabase<Buffer, Buffer>
@@ -10,47 +11,86 @@ type Bytes = RootDatabase<Buffer, Buffer>
 /** A key's changes; undefined deletes. Keys as `stateKey` makes them, in latin1. */
 export type Changes = ReadonlyMap<string, Uint8Array | undefined>
 
-const opened = new Map<string, { readonly database: Bytes; users: number }>()
+/** An environment of lmdb, and how it is written: through the gate of those that other processes use too. */
+interface Copies {
+  readonly database: Bytes
+  write<T>(work: () => T): Promise<T>
+  close(): Promise<void>
+}
+
+const opened = new Map<string, { readonly copies: Promise<Copies>; users: number }>()
 
 /**
  * Local copies of what changelogs say, each with the place in its changelog that it reflects: what is behind that place
  * is all that has to be read when a partition comes. The changelog is the truth, so nothing here is ever synced to disk.
  */
 export class LocalState {
-  readonly #database: Bytes
-  readonly #close: () => void
+  readonly #copies: Copies
+  readonly #close: () => Promise<void>
 
-  /** In a directory that outlives the process, or in a temporary one. */
-  constructor(directory: string | undefined) {
+  /** In a directory that outlives the process and that several may use, or in a temporary one. */
+  static async open(directory: string | undefined): Promise<LocalState> {
     if (directory === undefined) {
       const temporary = mkdtempSync(join(tmpdir(), 'weft-state-'))
-      this.#database = create(temporary)
-      this.#close = () => rmSync(temporary, { recursive: true, force: true })
-      return
+      const database = create(temporary)
+      const copies = { database, write: async <T>(work: () => T) => work(), close: () => database.close() }
+      return new LocalState(copies, async () => {
+        await copies.close()
+        rmSync(temporary, { recursive: true, force: true })
+      })
     }
     mkdirSync(directory, { recursive: true })
     const path = realpathSync(directory)
-    const shared = opened.get(path) ?? { database: create(fresh(path)), users: 0 }
+    const shared = opened.get(path) ?? { copies: openShared(path), users: 0 }
     opened.set(path, shared)
     shared.users++
-    this.#database = shared.database
-    this.#close = () => {
-      if (--shared.users === 0) opened.delete(path)
+    const release = async () => {
+      if (--shared.users > 0) return
+      opened.delete(path)
+      await (await shared.copies).close()
     }
+    try {
+      return new LocalState(await shared.copies, release)
+    } catch (error) {
+      await release().catch(() => {})
+      throw error
+    }
+  }
+
+  private constructor(copies: Copies, close: () => Promise<void>) {
+    this.#copies = copies
+    this.#close = close
   }
 
   partition(cluster: string, group: string, partition: number): PartitionState {
     const name = createHash('sha256')
       .update(JSON.stringify([cluster, group, partition]))
       .digest()
-    return new PartitionState(this.#database, name.subarray(0, 12))
+    return new PartitionState(this.#copies, name.subarray(0, 12))
   }
 
-  async close(): Promise<void> {
-    const alone = [...opened.values()].every(({ database, users }) => database !== this.#database || users <= 1)
-    this.#close()
-    if (alone) await this.#database.close()
+  close(): Promise<void> {
+    return this.#close()
   }
+}
+
+async function openShared(path: string): Promise<Copies> {
+  const gate = new LmdbGate(path)
+  const database = await gate.open(() => create(fresh(path)))
+  let writes: Promise<unknown> = Promise.resolve()
+  const write = <T>(work: () => T): Promise<T> => {
+    const written = writes.then(async () => {
+      await gate.enter()
+      try {
+        return work()
+      } finally {
+        gate.leave()
+      }
+    })
+    writes = written.catch(() => {})
+    return written
+  }
+  return { database, write, close: () => gate.close(() => database.close()) }
 }
 
 /** Pages that were not written out when the machine went down are lost, so a store lives no longer than its boot. */
@@ -121,11 +161,13 @@ const [POSITION, ENTRY, BEHIND] = [Uint8Array.of(0), Uint8Array.of(1), Uint8Arra
 
 export class PartitionState {
   readonly #database: Bytes
+  readonly #write: Copies['write']
   readonly #name: Uint8Array
   readonly #entries: Uint8Array
 
-  constructor(database: Bytes, name: Uint8Array) {
+  constructor({ database, write }: Copies, name: Uint8Array) {
     this.#database = database
+    this.#write = write
     this.#name = name
     this.#entries = joined(name, ENTRY)
   }
@@ -153,8 +195,8 @@ export class PartitionState {
   }
 
   /** Takes changes over, up to `offset` of the changelog. False, and nothing done, if another has moved it from `expected`. */
-  apply(changes: Changes, offset: bigint, expected: bigint | undefined): boolean {
-    return this.#database.transactionSync(() => {
+  apply(changes: Changes, offset: bigint, expected: bigint | undefined): Promise<boolean> {
+    const work = () => {
       if (this.reflected?.offset !== expected) return false
       for (const [key, value] of changes) {
         const at = joined(this.#entries, Buffer.from(key, 'latin1'))
@@ -166,14 +208,16 @@ export class PartitionState {
       position.writeDoubleBE(Date.now(), 8)
       this.#database.putSync(this.#key(POSITION), position)
       return true
-    })
+    }
+    return this.#write(() => this.#database.transactionSync(work))
   }
 
   /** Forgets everything: it will be read anew. */
-  clear(): void {
-    this.#database.transactionSync(() => {
+  clear(): Promise<void> {
+    const work = () => {
       const keys = [...this.#database.getKeys({ start: this.#key(POSITION), end: this.#key(BEHIND) })]
       for (const key of keys) this.#database.removeSync(key)
-    })
+    }
+    return this.#write(() => this.#database.transactionSync(work))
   }
 }

@@ -86,7 +86,8 @@ export class Standby implements AsyncDisposable {
     for (const copy of ready) {
       const fetched = found.get(nameOf(copy.place))
       // Whatever is wrong with it, bringing it there anew finds out.
-      if (fetched && this.#copies.get(copy.place.partition) === copy && !take(copy, fetched)) copy.at = undefined
+      if (fetched && this.#copies.get(copy.place.partition) === copy && !(await take(copy, fetched)))
+        copy.at = undefined
     }
   }
 
@@ -99,13 +100,13 @@ export class Standby implements AsyncDisposable {
 }
 
 /** False if the copy is not where it was thought to be. */
-function take(copy: Copy, fetched: Fetched): boolean {
+async function take(copy: Copy, fetched: Fetched): Promise<boolean> {
   const { at, state } = copy
   if (fetched.error !== undefined || at === undefined) return false
   const { batches, next } = committed(fetched, at)
   if (next === at) return true
   const records = batches.flatMap(batch => batch.records.filter(({ offset }) => offset >= at))
-  if (!state.apply(changesOf(records), next, state.reflected === undefined ? undefined : at)) return false
+  if (!(await state.apply(changesOf(records), next, state.reflected === undefined ? undefined : at))) return false
   copy.at = next
   return true
 }

@@ -196,10 +196,10 @@ export class KafkaTransaction implements OpenTransaction {
       })
     const next = written.get(nameOf({ topic: changelog, partition: this.partition }))?.next
     if (next !== undefined) {
-      if (this.#state.local.apply(this.#changes, next, this.#state.at)) this.#state.at = next
+      if (await this.#state.local.apply(this.#changes, next, this.#state.at)) this.#state.at = next
       else {
         // Another process keeps its copy in the same directory and woke up late: the changelog says what is true.
-        this.#state.local.clear()
+        await this.#state.local.clear()
         await this.#state.restore()
       }
     }
