@@ -34,7 +34,7 @@ export async function sideBySide(contest: Contest): Promise<void> {
     stdout.write(`\n${JSON.stringify(figures)}\n`, () => process.exit(0))
     return
   }
-  const rounds = Number(argv[argv.indexOf('--rounds') + 1] || contest.rounds || 3)
+  const rounds = roundsOf(argv) ?? contest.rounds ?? 3
   const names = Object.keys(contest.contenders)
   const seen: Record<string, Figures[]> = Object.fromEntries(names.map(name => [name, []]))
   console.log(`${contest.title}\n${cpus()[0]?.model}, Node ${process.version}, ${rounds} rounds`)
@@ -46,6 +46,15 @@ export async function sideBySide(contest: Contest): Promise<void> {
   if (stdout.isTTY) stdout.write(`\r${' '.repeat(60)}\r`)
   const figures = new Set(Object.values(seen).flatMap(rounds => Object.keys(rounds[0] ?? {})))
   for (const figure of figures) print(contest, names, seen, figure)
+}
+
+/** As asked for by `--rounds`; undefined without it. Throws for anything but a whole number from 1 on. */
+export function roundsOf(args: readonly string[]): number | undefined {
+  const at = args.indexOf('--rounds')
+  if (at < 0) return undefined
+  const rounds = Number(args[at + 1])
+  if (Number.isInteger(rounds) && rounds >= 1) return rounds
+  throw new Error(`--rounds takes a whole number from 1 on, not "${args[at + 1] ?? ''}"`)
 }
 
 function print(contest: Contest, names: string[], seen: Record<string, Figures[]>, figure: string): void {
@@ -65,8 +74,12 @@ function print(contest: Contest, names: string[], seen: Record<string, Figures[]
 const valuesOf = (seen: Record<string, Figures[]>, name: string, figure: string): number[] =>
   (seen[name] ?? []).map(each => each[figure] ?? Number.NaN)
 
-export const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
+/** Of an even number of values the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = sorted.length / 2
+  return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2
+}
 
 /** The value below which that share of the samples lies. */
 export const percentile = (samples: readonly number[], share: number): number =>
