@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { ROOT_CONTEXT, type Span, SpanKind, trace } from '@opentelemetry/api'
 import { type Auth, credentialOf, type Identity, requireScope } from '@weft/auth'
 import { parseTraceparent, traceparent, tracer } from '@weft/telemetry'
@@ -13,6 +14,8 @@ export interface Call {
   readonly encoding: string | undefined
   readonly idempotencyKey: string | undefined
   readonly lease: Lease
+  /** That the handler has it, and releases it. */
+  handled: boolean
 }
 
 declare module 'fastify' {
@@ -53,12 +56,9 @@ export function admission({ auth, rate, inFlight, maxBodyBytes }: AdmissionOptio
       throw new Problem('body_too_large', `the body has ${bytes} bytes; a request may have ${maxBodyBytes}`)
     rate.require(identity.tenant, 1)
     const lease = inFlight.take(identity.tenant, bytes || 0)
-    const call = { identity, format, encoding, idempotencyKey, lease }
+    const call: Call = { identity, format, encoding, idempotencyKey, lease, handled: false }
     request.call = call
-    // Until the handler has it, the lease ends with the connection: a body may never arrive.
-    reply.raw.on('close', () => {
-      if (request.call === call) release(call)
-    })
+    releaseWithConnection(call, request, reply)
   }
   return (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void => {
     request.arrivedAt = performance.now()
@@ -84,6 +84,24 @@ export function admission({ auth, rate, inFlight, maxBodyBytes }: AdmissionOptio
 }
 
 export const release = ({ lease }: Call): void => lease.release()
+
+/** What came last on each connection of HTTP/1.1. */
+const latest = new WeakMap<Socket, Call>()
+
+/**
+ * Until the handler has it, a lease ends with the connection: a body may never arrive. One listener serves all requests
+ * of a connection of HTTP/1.1, on which bodies arrive one behind the other.
+ */
+function releaseWithConnection(call: Call, { raw }: FastifyRequest, reply: FastifyReply): void {
+  const { socket } = raw
+  const before = raw.httpVersionMajor === 1 ? latest.get(socket) : undefined
+  const close = (given: Call | undefined) => given && !given.handled && release(given)
+  if (raw.httpVersionMajor !== 1 || before?.handled === false) reply.raw.on('close', () => close(call))
+  else {
+    latest.set(socket, call)
+    if (!before) socket.once('close', () => close(latest.get(socket)))
+  }
+}
 
 function startSpan(request: FastifyRequest, reply: FastifyReply): void {
   const { traceparent: value } = request.headers

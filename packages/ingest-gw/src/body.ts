@@ -1,4 +1,4 @@
-import { isUtf8 } from 'node:buffer'
+import { isAscii, isUtf8 } from 'node:buffer'
 import { brotliDecompress, gunzip, type InputType, zstdDecompress } from 'node:zlib'
 import { describeJsonFault } from './json.ts'
 import { Problem } from './problem.ts'
@@ -88,15 +88,10 @@ export function decompress(body: Buffer, encoding: string, maxDecodedBytes: numb
   })
 }
 
-const BACKSLASH_U = Buffer.from('\\u')
-
 /** Problem malformed_json, invalid_utf8, empty_body, empty_batch or too_many_events. */
 export function parseBody(body: Buffer, format: Format, maxEvents: number): ParsedBody {
-  if (!isUtf8(body)) throw new Problem('invalid_utf8', `the body is not UTF-8, from byte ${invalidAt(body)} on`)
-  // A byte order mark means nothing in UTF-8, and JSON.parse would stumble over it.
-  const start = body.length >= 3 && body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? 3 : 0
-  const text = body.toString('utf8', start)
-  const escapes = body.includes(BACKSLASH_U)
+  const text = textOf(body)
+  const escapes = text.includes('\\u')
   if (format === 'ndjson') return { events: linesOf(text, maxEvents), single: false, escapes }
   let parsed: unknown
   try {
@@ -109,6 +104,15 @@ export function parseBody(body: Buffer, format: Format, maxEvents: number): Pars
   if (parsed.length === 0) throw new Problem('empty_batch', 'the array holds no event')
   if (parsed.length > maxEvents) throw tooMany(parsed.length, maxEvents)
   return { events: parsed, single: false, escapes }
+}
+
+function textOf(body: Buffer): string {
+  // Which most are, and then their text is a copy of the bytes.
+  if (isAscii(body)) return body.toString('latin1')
+  if (!isUtf8(body)) throw new Problem('invalid_utf8', `the body is not UTF-8, from byte ${invalidAt(body)} on`)
+  // A byte order mark means nothing in UTF-8, and JSON.parse would stumble over it.
+  const start = body.length >= 3 && body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? 3 : 0
+  return body.toString('utf8', start)
 }
 
 function linesOf(text: string, maxEvents: number): unknown[] {

@@ -49,7 +49,7 @@ export function eventsHandler(route: EventsRoute) {
     const call = request.call as Call
     const { identity, encoding, format, idempotencyKey: key } = call
     // From here on the memory is held until the answer, also when the client goes away.
-    request.call = undefined
+    call.handled = true
     try {
       let body = request.body as Buffer | undefined
       if (!body || body.length === 0)

@@ -2,8 +2,8 @@ import cors, { type FastifyCorsOptions } from '@fastify/cors'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { type Health, ops } from '@weft/telemetry'
-import Fastify, { type FastifyInstance } from 'fastify'
-import { type AdmissionOptions, admission } from './admission.ts'
+import Fastify, { type FastifyInstance, type onRequestHookHandler } from 'fastify'
+import { type AdmissionOptions, admission, release } from './admission.ts'
 import type { Certificate } from './certificate.ts'
 import { type EventsRoute, eventsHandler } from './events-route.ts'
 import { clientErrorHandler, type FaultLog, faultHandler } from './faults.ts'
@@ -63,7 +63,10 @@ export async function buildListener(options: ListenerOptions): Promise<FastifyIn
   app.removeAllContentTypeParsers()
   for (const type of ['application/json', 'application/x-ndjson', '*'])
     app.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
-  if (options.cors !== false) await app.register(cors, options.cors)
+  if (options.cors !== false)
+    cors(withOrigin(app), options.cors, fault => {
+      if (fault) throw fault
+    })
   if (options.health) await app.register(ops, { health: options.health })
 
   const measured = new Map<number, { observe(value: number): void }>()
@@ -72,6 +75,7 @@ export async function buildListener(options: ListenerOptions): Promise<FastifyIn
     // Not onResponse: that adds a listener to each response, and V8, having seen such lists of listeners grow old with
     // the sockets, puts them where only a full collection frees them, with all of the request that they hold.
     onSend: (request, reply, _payload, done) => {
+      if (request.call?.handled === false) release(request.call)
       const { statusCode } = reply
       let child = measured.get(statusCode)
       if (!child) {
@@ -88,6 +92,21 @@ export async function buildListener(options: ListenerOptions): Promise<FastifyIn
   await describe(app, options.openapi)
   return app
 }
+
+/**
+ * The application as the CORS plugin is to see it, so that its hook runs for pages only: whoever sends no Origin is no
+ * page, and is spared the headers.
+ */
+const withOrigin = (app: FastifyInstance): FastifyInstance =>
+  Object.create(app, {
+    addHook: {
+      value: (name: 'onRequest', hook: onRequestHookHandler) =>
+        app.addHook(name, function (request, reply, done) {
+          if (request.headers.origin === undefined && request.method !== 'OPTIONS') done()
+          else hook.call(this, request, reply, done)
+        }),
+    },
+  })
 
 async function describe(app: FastifyInstance, openapi: OpenApi): Promise<void> {
   const text = JSON.stringify(openapi)

@@ -1,4 +1,4 @@
-import { randomFillSync } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import {
   type Context,
   context,
@@ -22,22 +22,23 @@ export function parseTraceparent(value: string | undefined): SpanContext | undef
   return isSpanContextValid(parsed) ? parsed : undefined
 }
 
-const IDS = 24
+/** Hex digits. */
+const IDS = 48
 const NO_TRACE = '0'.repeat(32)
 const NO_SPAN = '0'.repeat(16)
-/** Random bytes for 128 traces at a time: asking for each costs several microseconds. */
-const pool = Buffer.alloc(IDS * 128)
-let used = pool.length
+/** Random digits for 128 traces at a time: asking for each costs several microseconds. */
+let pool = ''
+let used = 0
 
 /** The header's value for a span; without one, that of a trace that starts here. */
 export function traceparent(span?: SpanContext): string {
   if (span) return `00-${span.traceId}-${span.spanId}-${(span.traceFlags & 1).toString(16).padStart(2, '0')}`
   if (used === pool.length) {
-    randomFillSync(pool)
+    pool = randomBytes(64 * IDS).toString('hex')
     used = 0
   }
-  const traceId = pool.toString('hex', used, used + 16)
-  const spanId = pool.toString('hex', used + 16, used + IDS)
+  const traceId = pool.slice(used, used + 32)
+  const spanId = pool.slice(used + 32, used + IDS)
   used += IDS
   // Zeros alone are no id: once in 2^64 another one has to be drawn.
   return traceId === NO_TRACE || spanId === NO_SPAN ? traceparent() : `00-${traceId}-${spanId}-01`
