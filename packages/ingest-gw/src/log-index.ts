@@ -1,10 +1,9 @@
+import { randomUUID } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
-import { setImmediate as immediate } from 'node:timers/promises'
 import type { Catalogue } from '@weft/schema'
 import {
   type From,
   HEADERS,
-  header,
   type Message,
   type Position,
   type Received,
@@ -12,8 +11,10 @@ import {
   type Transport,
 } from '@weft/transport'
 import type { Database } from 'lmdb'
+import { eventCodec, idOf } from './event-codec.ts'
 import { Flight } from './flight.ts'
 import { ANSWERS } from './idempotency.ts'
+import { KnownIds } from './known-ids.ts'
 import { LogClaim, type Outcomes } from './log-claim.ts'
 import { LogTail } from './log-tail.ts'
 import { OwnPlaces } from './own-places.ts'
@@ -41,11 +42,13 @@ interface Checkpoint {
 }
 
 /** Seldom, because each is a sync of the disk that the log's own syncs have to share. */
-const FLUSH_MS = 1000
+const FLUSH_MS = 2000
 const FLUSH_ENTRIES = 50_000
-/** Puts in a turn of the event loop. */
-const PUTS = 2000
+/** Puts at once: what else wants to write, such as an Idempotency-Key, waits no longer than these take. */
+const PUTS = 4000
 const CHECKPOINT = 'log'
+/** Changes with the ids that wait elsewhere to get into the log. */
+const ELSEWHERE = 'elsewhere'
 
 /**
  * The event ids of the log's last hours, in lmdb. The log is the truth: the index is what reading it gives, and the
@@ -72,12 +75,15 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
   readonly #codec: ReturnType<typeof eventCodec>
   readonly #seen: Database<number, string>
   readonly #checkpoint: Database<Checkpoint, string>
+  readonly #known: KnownIds
   readonly #tail: LogTail
   /** In flight, or stored and not yet in lmdb: by a request here, or by another process at that time. */
   readonly #recent = new Map<string, Flight | number>()
   /** Per partition. */
   readonly #own: OwnPlaces[] = []
   #buffer: [key: string, time: number][] = []
+  /** Whether some of the buffer wait elsewhere. */
+  #elsewhere = false
   #moved = false
   #indexed = 0
   #writeFault: unknown
@@ -104,6 +110,8 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
     })
     this.#seen = lmdb.database('seen')
     this.#checkpoint = lmdb.database('checkpoint')
+    const marks = lmdb.database<string>('checkpoint')
+    this.#known = new KnownIds(this.#seen, () => marks.get(ELSEWHERE), windowMs)
     this.#timer = setInterval(() => this.#flush(), FLUSH_MS)
     this.#timer.unref()
     this.#sweep = sweep(lmdb, this.#seen, time => time < Date.now() - this.#windowMs)
@@ -122,7 +130,8 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
   }
 
   claim(tenants: readonly string[], ids: readonly string[]): Claim {
-    const expired = Date.now() - this.#windowMs
+    const now = Date.now()
+    const expired = now - this.#windowMs
     const flight = new Flight()
     const claim = new LogClaim(this, flight)
     for (let i = 0; i < ids.length; i++) {
@@ -131,7 +140,7 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
       if (recent === flight) claim.states.push('repeat')
       else if (recent instanceof Flight && recent.storedAt === undefined) claim.await(recent)
       else {
-        const at = recent instanceof Flight ? recent.storedAt : (recent ?? this.#seen.get(key))
+        const at = recent instanceof Flight ? recent.storedAt : (recent ?? this.#inIndex(key, now))
         if (at !== undefined && at > expired) claim.states.push('seen')
         else {
           this.#recent.set(key, flight)
@@ -143,13 +152,24 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
     return claim
   }
 
+  /** Of a log that cannot be read at the moment, others may have learnt more. */
+  #inIndex(key: string, now: number): number | undefined {
+    return this.#tail.fault ? this.#seen.get(key) : this.#known.get(key, now)
+  }
+
+  #note(key: string, at: number): void {
+    this.#buffer.push([key, at])
+    this.#known.add(key)
+  }
+
   /** In the log at these positions, or, without, to get there. */
   stored(fresh: readonly string[], positions: readonly Position[] | undefined): void {
     if (positions) for (let i = 0; i < fresh.length; i++) this.#stored(fresh[i] as string, positions[i] as Position)
     else {
       // When they will be read back is not known, and memory is not to hold them until then.
       const now = Date.now()
-      for (const key of fresh) this.#buffer.push([key, now])
+      this.#elsewhere = true
+      for (const key of fresh) this.#note(key, now)
     }
   }
 
@@ -160,7 +180,7 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
   #stored(key: string, position: Position): void {
     // Reading may have been quicker than the append's own answer; then nothing will come to take it out of memory.
     if (this.#tail.hasRead(position)) {
-      this.#buffer.push([key, Date.now()])
+      this.#note(key, Date.now())
       return
     }
     this.#own[position.partition] ??= new OwnPlaces((a, b) => this.#transport.compare(a, b))
@@ -169,7 +189,8 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
 
   /** An event that waits elsewhere to get into the log, since `at`: its id counts as used. */
   remember(message: Pick<Message, 'value' | 'schema'>, at: number): Promise<void> | undefined {
-    this.#buffer.push([this.#codec.keyOf(message), at])
+    this.#elsewhere = true
+    this.#note(this.#codec.keyOf(message), at)
     return this.#buffer.length >= FLUSH_ENTRIES ? this.#flush() : undefined
   }
 
@@ -213,7 +234,7 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
       let key = this.#own[record.position.partition]?.take(record.position)
       if (key === undefined && record.appendedAt > oldest && !record.headers?.some(([name]) => name === HEADERS.tick))
         key = this.#foreign(record)
-      if (key !== undefined) this.#buffer.push([key, record.appendedAt])
+      if (key !== undefined) this.#note(key, record.appendedAt)
     }
     this.#indexed += batch.length
     this.#moved = true
@@ -238,37 +259,51 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
     this.#moved = false
     this.#flushes = this.#flushes.then(() => {
       const entries = this.#buffer
+      const elsewhere = this.#elsewhere
       this.#buffer = []
+      this.#elsewhere = false
       const { positions } = this.#tail
-      return this.#write(entries, positions)
+      return this.#write(entries, elsewhere, positions)
     })
     return this.#flushes
   }
 
-  async #write(entries: [key: string, time: number][], positions: readonly Position[]): Promise<void> {
-    const puts = new Set<Promise<boolean>>()
-    const work = async () => {
-      for (let from = 0; from < entries.length; from += PUTS) {
-        for (const [key, time] of entries.slice(from, from + PUTS)) {
-          // Many of one batch share a promise.
-          const put = this.#seen.put(key, time)
-          if (!puts.has(put)) puts.add(written(put))
-        }
-        await immediate()
-      }
-      await Promise.all(puts)
-      await written(this.#checkpoint.put(CHECKPOINT, { cluster: this.#transport.cluster, positions }))
-    }
+  async #write(
+    entries: [key: string, time: number][],
+    elsewhere: boolean,
+    positions: readonly Position[],
+  ): Promise<void> {
     try {
-      await this.lmdb.write(work)
+      // Whoever finds one of these in lmdb has to have met the mark before.
+      if (elsewhere) await this.lmdb.put(this.lmdb.database<string>('checkpoint'), ELSEWHERE, randomUUID())
+      // In the order of the keys lmdb finds their places sooner.
+      entries.sort(([a], [b]) => (a < b ? -1 : 1))
+      for (let from = 0; from < entries.length; from += PUTS)
+        await this.lmdb.write(() => this.#put(entries.slice(from, from + PUTS)))
+      await this.lmdb.put(this.#checkpoint, CHECKPOINT, { cluster: this.#transport.cluster, positions })
       for (const [key] of entries) this.#written(key)
       this.#writeFault = undefined
     } catch (error) {
-      await Promise.allSettled(puts)
       // Nothing is lost: the ids stay in memory until they can be written, and the checkpoint stays behind them.
       this.#buffer = [...entries, ...this.#buffer]
+      this.#elsewhere ||= elsewhere
       if (!this.#writeFault) this.#log?.warn({ err: error }, 'writing the index of event ids failed')
       this.#writeFault = error
+    }
+  }
+
+  async #put(entries: [key: string, time: number][]): Promise<void> {
+    const puts = new Set<Promise<boolean>>()
+    for (const [key, time] of entries) {
+      // Many of one batch share a promise.
+      const put = this.#seen.put(key, time)
+      if (!puts.has(put)) puts.add(written(put))
+    }
+    try {
+      await Promise.all(puts)
+    } catch (error) {
+      await Promise.allSettled(puts)
+      throw error
     }
   }
 
@@ -282,34 +317,8 @@ export class LogIndex implements SeenEvents, Outcomes, AsyncDisposable {
     await this.#tail[Symbol.asyncDispose]()
     clearInterval(this.#timer)
     this.#sweep[Symbol.dispose]()
+    this.#known[Symbol.dispose]()
     await this.#flush()
     await this.lmdb[Symbol.asyncDispose]()
-  }
-}
-
-/** A tenant's id has no slash, so no two pairs share a key. */
-const idOf = (tenant: string, id: string): string => `${tenant}/${id}`
-
-function eventCodec(catalogue: Catalogue) {
-  const codec = catalogue.codec('events.raw.v1')
-  return {
-    keyOf(record: Pick<Message, 'value' | 'schema'>): string {
-      const { store_id, event_id } = codec.decode(record)
-      return idOf(store_id, event_id)
-    },
-    /** A tick that tells no time: every reader passes it over. */
-    mark: (now: number) => ({
-      value: codec.encode({
-        event_id: '',
-        store_id: '',
-        type: 'weft.tick',
-        payload: '{}',
-        sent_at: now,
-        received_at: now,
-      }),
-      time: now,
-      headers: [header(HEADERS.tick, 'mark')],
-      schema: codec.schema,
-    }),
   }
 }
