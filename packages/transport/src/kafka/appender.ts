@@ -13,7 +13,13 @@ import {
 import { isFencing, isTooLarge, passes, persist, weftError } from './errors.ts'
 import { BATCH_BYTES, type Part, pieces } from './parts.ts'
 
-const REQUEST_BYTES = 8_000_000
+/**
+ * Bytes of a request, about. Several small ones follow each other at once: while the broker writes one, the next is
+ * encoded. With a single large one each side would wait for the other.
+ */
+const REQUEST_BYTES = 1_000_000
+/** A line that has more waiting than this sends half of it, so that something is left to follow. */
+const LEAST_BYTES = 65_536
 
 interface Item {
   readonly records: readonly KafkaRecord[]
@@ -133,8 +139,10 @@ export class Appender {
 
   #take(line: Line, identity: Identity): Flight {
     let [count, bytes] = [0, 0]
+    const waiting = line.items.reduce((sum, { bytes }) => sum + bytes, 0)
+    const most = Math.min(line.most, Math.max(LEAST_BYTES, waiting / 2))
     for (const item of line.items) {
-      if (count > 0 && bytes + item.bytes > line.most) break
+      if (count > 0 && bytes + item.bytes > most) break
       bytes += item.bytes
       count++
     }
@@ -150,24 +158,26 @@ export class Appender {
   }
 
   async #send(flights: readonly Flight[], identity: Identity): Promise<void> {
-    const brokers = new Map<Broker, Flight[][]>()
+    const brokers = new Map<Broker, { flights: Flight[]; bytes: number }[]>()
     for (const flight of flights) {
       try {
         const leader = await this.#cluster.leader(flight.batch)
-        const requests = brokers.get(leader) ?? [[]]
+        const requests = brokers.get(leader) ?? []
         brokers.set(leader, requests)
-        const last = requests.at(-1) as Flight[]
-        const size = last
-          .concat(flight)
-          .reduce((sum, { items }) => sum + items.reduce((all, { bytes }) => all + bytes, 0), 0)
-        if (last.length > 0 && size > REQUEST_BYTES) requests.push([flight])
-        else last.push(flight)
+        const last = requests.at(-1)
+        const bytes = flight.items.reduce((sum, { bytes }) => sum + bytes, 0)
+        if (last && last.bytes + bytes <= REQUEST_BYTES) {
+          last.flights.push(flight)
+          last.bytes += bytes
+        } else requests.push({ flights: [flight], bytes })
       } catch (error) {
         this.#settle(flight, identity, error)
       }
     }
     await Promise.all(
-      [...brokers].flatMap(([broker, requests]) => requests.map(some => this.#request(broker, some, identity))),
+      [...brokers].flatMap(([broker, requests]) =>
+        requests.map(({ flights }) => this.#request(broker, flights, identity)),
+      ),
     )
   }
 
