@@ -14,6 +14,8 @@ export interface Contest {
   readonly title: string
   /** Each is compared with those before it. */
   readonly contenders: Record<string, () => Promise<Figures>>
+  /** Flags of Node for each contender's process. */
+  readonly flags?: readonly string[]
   /** Figures that are compared; all the others are only printed. */
   readonly compare: readonly string[]
   readonly rounds?: number
@@ -95,8 +97,8 @@ export function pinned(cores: string | undefined, args: readonly string[], stder
   return spawn(command[0] ?? execPath, command.slice(1), { stdio: ['pipe', 'pipe', stderr, 'ipc'] })
 }
 
-async function inProcess({ file, args = [], cores }: Contest, name: string): Promise<Figures> {
-  const child = pinned(cores, [file, ...args, '--run', name])
+async function inProcess({ file, args = [], cores, flags = [] }: Contest, name: string): Promise<Figures> {
+  const child = pinned(cores, [...flags, file, ...args, '--run', name])
   let printed = ''
   for await (const chunk of child.stdout ?? []) printed += chunk
   const last = printed.trim().split('\n').at(-1) ?? ''
