@@ -211,8 +211,8 @@ async function main() {
   // npm runs us in the project's folder; a path that was typed elsewhere is meant from there.
   const cwd = name === 'weft' && process.env.INIT_CWD && existsSync(process.env.INIT_CWD) ? process.env.INIT_CWD : root
   const [script, ...before] = command
-  // Requests wait for the log, so with V8's own 16 MB each scavenge finds many of them alive and copies them: a fifth or
-  // more of what a request costs. Can only be set from outside; memory is taken only when it is needed.
+  // Requests wait for the log, so with V8's own 16 MB each scavenge finds many of them alive and copies them. Can only be
+  // set from outside; memory is taken only when it is needed.
   const flags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=64', path.join(root, script)]
   process.exitCode = await run(node, [...flags, ...before, ...args], { env, cwd })
 }
