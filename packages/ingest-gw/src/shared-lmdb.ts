@@ -44,9 +44,7 @@ export class SharedLmdb implements AsyncDisposable {
   write<T>(work: () => Promise<T>): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>()
     this.#waiting.push({ run: () => work().then(resolve, reject), refuse: reject })
-    this.#writing ??= this.#write().finally(() => {
-      this.#writing = undefined
-    })
+    this.#writing ??= this.#write()
     return promise
   }
 
@@ -66,6 +64,8 @@ export class SharedLmdb implements AsyncDisposable {
       }
     }
     this.#gate.leave()
+    // In the same turn as the last look at what waits: whatever comes from now on begins a round itself.
+    this.#writing = undefined
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

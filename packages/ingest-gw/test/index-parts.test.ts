@@ -38,3 +38,16 @@ test('what has expired is swept away, the rest stays', async () => {
   await expect.poll(() => (database.getStats() as { entryCount: number }).entryCount, { timeout: 10_000 }).toBe(200)
   expect([database.get('k0'), database.get('k1')]).toEqual([undefined, 1])
 })
+
+test('what is written in any turn behind another write is written, also when nothing comes after it', async () => {
+  await using made = await makeDirectory()
+  await using lmdb = await SharedLmdb.open(join(String(made), 'db'), ['turns'])
+  const database = lmdb.database<number>('turns')
+  for (let turns = 0; turns < 50; turns++) {
+    const first = lmdb.put(database, 'first', turns)
+    await first
+    for (let turn = 0; turn < turns % 10; turn++) await undefined
+    await lmdb.put(database, 'second', turns)
+  }
+  expect([database.get('first'), database.get('second')]).toEqual([49, 49])
+})
